@@ -1,0 +1,453 @@
+"""The one YAML file of a job, checked: an unknown key, a wrong type or a missing file is an error with its line.
+
+Every section has defaults, so that a config names only what differs from them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sift_ray.schema import LANGUAGES, TASKS
+
+Language = Literal["en", "de", "fr", "it", "es"]
+Task = Literal[
+    "closed_ended_acoustic_level",
+    "closed_ended_content_level",
+    "closed_ended_word_align",
+    "closed_ended_comparison",
+    "open_ended",
+    "controllable_generation",
+]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+
+
+class ConfigError(ValueError):
+    """The config can't be used; the message names the file, the line and the key."""
+
+
+class Section(BaseModel):
+    """A part of the config: unknown keys are errors, values are fixed once read."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _is_remote(path: str) -> bool:
+    return "://" in path
+
+
+class _CorpusBase(Section):
+    name: Name
+    path: str
+    languages: tuple[Language, ...] | None = None  # None: all that the corpus holds of the five
+    version: str | None = None  # part of an utterance's identity
+    license: str | None = None
+
+    @field_validator("path")
+    @classmethod
+    def _exists(cls, path: str) -> str:
+        if not _is_remote(path) and not Path(path).exists():
+            raise ValueError(f"no such file or folder: {path}")
+        return path
+
+
+class MlsConfig(_CorpusBase):
+    """Multilingual LibriSpeech: a folder that holds `mls_<language>[_opus]` folders, or is one."""
+
+    type: Literal["mls"]
+
+
+class CommonVoiceConfig(_CorpusBase):
+    """Common Voice: a `cv-corpus-<version>` folder, which holds a folder a language."""
+
+    type: Literal["common_voice"]
+
+
+class VctkConfig(_CorpusBase):
+    """VCTK 0.92: the folder that holds `wav48_silence_trimmed`."""
+
+    type: Literal["vctk"]
+    mic: Literal["mic1", "mic2"] = "mic2"
+
+
+class ManifestConfig(_CorpusBase):
+    """A TSV, CSV or JSONL of utterances."""
+
+    type: Literal["manifest"]
+    root: str | None = None  # audio must lie under it; default the manifest's own folder
+
+    @field_validator("root")
+    @classmethod
+    def _root_exists(cls, root: str | None) -> str | None:
+        return None if root is None else cls._exists(root)
+
+
+class DemoConfig(Section):
+    """Small MLS, Common Voice and VCTK trees of synthetic speech, written when they are not there."""
+
+    type: Literal["demo"]
+    name: Name = "demo"
+    path: str
+    minutes: float = Field(4.0, gt=0.2, le=600)
+    seed: int = 0
+
+
+CorpusConfig = Annotated[
+    MlsConfig | CommonVoiceConfig | VctkConfig | ManifestConfig | DemoConfig, Field(discriminator="type")
+]
+
+
+class PoolConfig(Section):
+    """Resources of one stage's workers."""
+
+    actors: tuple[int, int] = (1, 2)
+    num_cpus: float = Field(1.0, gt=0)
+    num_gpus: float = Field(0.0, ge=0)
+    batch_rows: int = Field(32, ge=1)
+
+    @field_validator("actors")
+    @classmethod
+    def _range(cls, actors: tuple[int, int]) -> tuple[int, int]:
+        low, high = actors
+        if not 1 <= low <= high:
+            raise ValueError(f"actors is [least, most] with 1 <= least <= most, not [{low}, {high}]")
+        return actors
+
+
+class PlanConfig(Section):
+    """How utterances are cut into waves."""
+
+    wave_rows: int = Field(20_000, ge=1)
+
+
+class DecodeConfig(Section):
+    """What counts as usable audio."""
+
+    min_s: float = Field(0.3, gt=0)
+    max_s: float = Field(40.0, gt=0)
+    pool: PoolConfig = PoolConfig(num_cpus=0.5, batch_rows=16)
+
+
+class FeaturesConfig(Section):
+    """Acoustic measurements; names of Praat's parameters are Praat's."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    quality: Literal["dnsmos", "none"] = "dnsmos"
+    room: Literal["signal", "none"] = "signal"
+    pitch_floor: float = Field(75.0, gt=0)
+    pitch_ceiling: float = Field(600.0, gt=0)
+    dnsmos_windows: int = Field(1, ge=1, le=16)
+    max_batch_s: float = Field(320.0, gt=0)
+    pool: PoolConfig = PoolConfig(num_cpus=1, batch_rows=32)
+
+
+class AlignConfig(Section):
+    """Forced alignment."""
+
+    backend: Literal["viter", "none"] = "viter"
+    models: Mapping[Language, str] = Field(default_factory=dict)  # language → folder of a trained model
+    dictionaries: Mapping[Language, str] = Field(default_factory=dict)
+    min_score: Share | None = None  # None: the backend's own threshold
+    train_hours: float = Field(20.0, gt=0)  # at most so much audio a language is trained on
+    min_train_s: float = Field(15.0, gt=0)  # with less speech than this a language is not aligned
+    seed: int = 0
+    pool: PoolConfig = PoolConfig(num_cpus=0.75, batch_rows=32)
+
+    @field_validator("models", "dictionaries")
+    @classmethod
+    def _there(cls, paths: Mapping[str, str]) -> Mapping[str, str]:
+        for language, path in paths.items():
+            if not Path(path).exists():
+                raise ValueError(f"{language}: no such file or folder: {path}")
+        return paths
+
+
+class AnnotateConfig(Section):
+    """Decode, measure, align."""
+
+    decode: DecodeConfig = DecodeConfig()
+    features: FeaturesConfig = FeaturesConfig()
+    align: AlignConfig = AlignConfig()
+    error_budget: Share = 0.05  # a wave with a greater share of rejects fails
+
+
+class BinConfig(Section):
+    """How measurements become categories."""
+
+    method: Literal["equal_width", "quantile"] = "equal_width"
+    outlier_std: Mapping[str, float] = Field(default_factory=dict)  # attribute → k; default in categories
+    min_count: int = Field(20, ge=2)  # a smaller group is judged by the corpus's ruler, then by all
+    frozen: str | None = None  # a bins.json from elsewhere
+
+    @field_validator("frozen")
+    @classmethod
+    def _there(cls, path: str | None) -> str | None:
+        if path is not None and not _is_remote(path) and not Path(path).is_file():
+            raise ValueError(f"no such file: {path}")
+        return path
+
+    @field_validator("outlier_std")
+    @classmethod
+    def _attributes(cls, values: Mapping[str, float]) -> Mapping[str, float]:
+        from sift_ray.metadata.categories import ATTRIBUTES
+
+        for attribute, k in values.items():
+            if attribute not in ATTRIBUTES:
+                raise ValueError(f"no attribute {attribute!r}; there are {', '.join(ATTRIBUTES)}")
+            if k <= 0:
+                raise ValueError(f"{attribute}: k must be positive, not {k}")
+        return values
+
+
+class SamplingConfig(Section):
+    """Decoding of the language model; the defaults are the reference's."""
+
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    max_tokens: int = Field(2048, ge=8)
+
+
+class TaskConfig(Section):
+    """One task's share of the work."""
+
+    fraction: Share = 1.0  # of the utterances that can have it
+    pairs: int = Field(10, ge=1, le=20)  # asked for in a request
+    engine_share: Share = 1.0  # of its requests that go to the engine; the rest to the templates
+
+
+class VllmConfig(Section):
+    """The vLLM engine of one actor."""
+
+    dtype: str = "auto"
+    max_model_len: int = Field(4096, ge=256)
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    tensor_parallel_size: int = Field(1, ge=1)
+    enforce_eager: bool = False
+    cpu_kvcache_gib: int = Field(2, ge=1)
+    cpu_threads: int | None = None
+    max_num_seqs: int | None = None
+
+
+class InstructConfig(Section):
+    """Writing instructions, and what happens to those that can't be verified."""
+
+    engine: Literal["vllm", "template"] = "vllm"
+    models: Mapping[str, str] = Field(default_factory=lambda: {"default": "smollm2"})
+    model_cache: str | None = None  # where bundled weights are unpacked; default the user's cache
+    fallback: Literal["template", "none"] = "none"
+    retries: int = Field(1, ge=0, le=5)
+    constrain: Literal["json", "value"] = "json"  # value: the grammar makes the asked value occur
+    facts_per_request: int | None = Field(None, ge=1)  # None: all that is known
+    tasks: Mapping[Task, TaskConfig] = Field(default_factory=dict)
+    comparison_uses: int = Field(2, ge=1)  # how often an utterance may stand in comparisons
+    sampling: SamplingConfig = SamplingConfig()
+    vllm: VllmConfig = VllmConfig()
+    pool: PoolConfig = PoolConfig(actors=(1, 1), num_cpus=1, num_gpus=1, batch_rows=64)
+    concurrent_batches: int = Field(4, ge=1)
+    error_budget: Share = 1.0  # weak models are rejected nearly always; a production config lowers it
+
+    @field_validator("models")
+    @classmethod
+    def _keys(cls, models: Mapping[str, str]) -> Mapping[str, str]:
+        for key in models:
+            if key != "default" and key not in TASKS:
+                raise ValueError(f"no task {key!r}; keys are default, {', '.join(TASKS)}")
+        if "default" not in models:
+            raise ValueError("name a default model")
+        return models
+
+    def task(self, task: str) -> TaskConfig:
+        """Return the section of `task`, or the defaults."""
+        return self.tasks.get(task, TaskConfig())  # type: ignore[call-overload,no-any-return]
+
+
+class ReleaseConfig(Section):
+    """What is published."""
+
+    formats: tuple[Literal["parquet"], ...] = ("parquet",)
+    name: str = "sift-ray"
+    rows_per_file: int = Field(500_000, ge=1)
+
+
+class RayConfig(Section):
+    """How the job joins or starts Ray."""
+
+    address: str | None = None  # None: RAY_ADDRESS when set, else a local Ray
+    num_cpus: int | None = Field(None, ge=1)  # logical CPUs of a local Ray; None: as the machine has
+    object_store_gib: float | None = Field(None, gt=0)
+    no_progress_timeout_s: int = Field(6 * 3600, ge=60)  # spot GPUs may be awaited for hours
+    max_actor_restarts: int = Field(3, ge=0)
+    max_task_retries: int = Field(2, ge=0)
+
+
+class Config(Section):
+    """A whole job."""
+
+    output: str = Field(min_length=1)
+    corpora: tuple[CorpusConfig, ...] = Field(min_length=1)
+    plan: PlanConfig = PlanConfig()
+    annotate: AnnotateConfig = AnnotateConfig()
+    bin: BinConfig = BinConfig()
+    instruct: InstructConfig = InstructConfig()
+    release: ReleaseConfig = ReleaseConfig()
+    ray: RayConfig = RayConfig()
+
+    @model_validator(mode="after")
+    def _distinct_corpora(self) -> Self:
+        names = [corpus.name for corpus in self.corpora]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"corpora: two of them are named {', '.join(twice)}; names must differ")
+        return self
+
+
+def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+    """Read the YAML at `path`, apply `overrides` (`a.b=c`, value in YAML), and check the whole.
+
+    Raises:
+        ConfigError: naming file, line and key, and what was expected there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}: no config can be read there") from error
+    return parse_config(text, str(path), overrides)
+
+
+def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
+    """Check the YAML `text`; `source` names it in errors. See `load_config`."""
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{source}: not YAML: {error}") from error
+    if not isinstance(data, dict):
+        raise ConfigError(f"{source}: a config is a mapping of sections (output, corpora, …)")
+    lines = _lines(node)
+    _refuse_repeated_keys(node, source)
+    overridden = {}
+    for override in overrides:
+        key, value = _parse_override(override)
+        _assign(data, key, value, override)
+        overridden[tuple(key)] = override
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        problems = [_describe(problem, lines, overridden, source) for problem in error.errors()]
+        raise ConfigError("\n".join(problems)) from error
+
+
+def _lines(node: yaml.Node | None, path: tuple[str | int, ...] = ()) -> dict[tuple[str | int, ...], int]:
+    """Map every key path of the document to its line, from 1."""
+    if node is None:
+        return {}
+    lines = {path: node.start_mark.line + 1}
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            here = (*path, key.value)
+            lines.update(_lines(value, here))
+            lines[here] = key.start_mark.line + 1
+    elif isinstance(node, yaml.SequenceNode):
+        for index, value in enumerate(node.value):
+            lines.update(_lines(value, (*path, index)))
+    return lines
+
+
+def _refuse_repeated_keys(node: yaml.Node | None, source: str) -> None:
+    """YAML lets a later key win in silence; here it is an error."""
+    if isinstance(node, yaml.MappingNode):
+        seen: dict[str, int] = {}
+        for key, value in node.value:
+            line = key.start_mark.line + 1
+            if key.value in seen:
+                raise ConfigError(
+                    f"{source}:{line}: {key.value}: given twice, first on line {seen[key.value]}; keep one"
+                )
+            seen[key.value] = line
+            _refuse_repeated_keys(value, source)
+    elif isinstance(node, yaml.SequenceNode):
+        for value in node.value:
+            _refuse_repeated_keys(value, source)
+
+
+def _parse_override(override: str) -> tuple[list[str], Any]:
+    key, equals, value = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"--set {override}: write it as section.key=value")
+    try:
+        return key.strip().split("."), yaml.safe_load(value)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"--set {override}: the value is not YAML: {error}") from error
+
+
+def _assign(data: dict[str, Any], key: list[str], value: Any, override: str) -> None:
+    target: Any = data
+    for index, part in enumerate(key):
+        last = index == len(key) - 1
+        if isinstance(target, list):
+            if not part.isdigit() or int(part) >= len(target):
+                raise ConfigError(f"--set {override}: {'.'.join(key[:index])} is a list of {len(target)}")
+            if last:
+                target[int(part)] = value
+            else:
+                target = target[int(part)]
+        elif isinstance(target, dict):
+            if last:
+                target[part] = value
+            else:
+                if target.get(part) is None:
+                    target[part] = {}
+                target = target[part]
+        else:
+            raise ConfigError(f"--set {override}: {'.'.join(key[:index])} is a value and has no keys")
+
+
+_UNION_TAGS = {"mls", "common_voice", "vctk", "manifest", "demo"}
+
+
+def _describe(
+    problem: Mapping[str, Any],
+    lines: Mapping[tuple[str | int, ...], int],
+    overridden: Mapping[tuple[str, ...], str],
+    source: str,
+) -> str:
+    """Turn one pydantic error into `file:line: key: what is wrong`."""
+    location = tuple(
+        part
+        for index, part in enumerate(problem["loc"])
+        # pydantic puts the union's tag into the path of a corpus
+        if not (index == 2 and problem["loc"][0] == "corpora" and part in _UNION_TAGS)
+    )
+    key = ".".join(str(part) for part in location) or "config"
+    for path, override in overridden.items():
+        if tuple(str(part) for part in location[: len(path)]) == path:
+            return f"--set {override}: {key}: {_reason(problem)}"
+    known = location
+    while known and known not in lines:
+        known = known[:-1]
+    line = lines.get(known, 1)
+    return f"{source}:{line}: {key}: {_reason(problem)}"
+
+
+def _reason(problem: Mapping[str, Any]) -> str:
+    match problem["type"]:
+        case "extra_forbidden":
+            return "unknown key; look for a typing error, or remove it"
+        case "missing":
+            return "missing; it must be given"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"type must be one of {', '.join(sorted(_UNION_TAGS))}"
+        case _:
+            given = repr(problem.get("input"))
+            return f"{problem['msg']}, but it is {given[:60]}"
+
+
+assert set(Language.__args__) == set(LANGUAGES)  # type: ignore[attr-defined]
+assert set(Task.__args__) == set(TASKS)  # type: ignore[attr-defined]

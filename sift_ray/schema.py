@@ -1,0 +1,243 @@
+"""The Arrow schema of every table, the units and feasible ranges: the contract between stages.
+
+Stages talk only through these tables. Names and units are fixed here once; a stage may add a column, never change
+one. Unknown is null everywhere: there is no sentinel value, and NaN is not a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, NamedTuple
+
+import pyarrow as pa
+
+SAMPLE_RATE: Final = 16_000
+"""Rate in Hz of all audio after decoding."""
+
+LANGUAGES: Final = ("en", "de", "fr", "it", "es")
+SPLITS: Final = ("train", "dev", "test")
+
+TASKS: Final = (
+    "closed_ended_acoustic_level",
+    "closed_ended_content_level",
+    "closed_ended_word_align",
+    "closed_ended_comparison",
+    "open_ended",
+    "controllable_generation",
+)
+CLOSED_ENDED: Final = TASKS[:4]
+
+GENDERS: Final = ("female", "male")
+AGES: Final = (
+    "teens",
+    "twenties",
+    "thirties",
+    "forties",
+    "fifties",
+    "sixties",
+    "seventies",
+    "eighties",
+    "nineties",
+)
+
+
+class Measure(NamedTuple):
+    """A measured column: its unit, and the closed range outside which a value is refused (becomes null)."""
+
+    column: str
+    unit: str
+    low: float
+    high: float
+
+
+MEASURES: Final[Mapping[str, Measure]] = {
+    m.column: m
+    for m in (
+        Measure("pitch_median_hz", "Hz", 50.0, 600.0),
+        Measure("pitch_mean_hz", "Hz", 50.0, 600.0),
+        Measure("pitch_std_hz", "Hz", 0.0, 200.0),
+        Measure("intensity_db", "dB re 2e-5", 20.0, 100.0),
+        Measure("speaking_rate_pps", "phones per second of speech", 1.0, 40.0),
+        Measure("snr_db", "dB", -20.0, 100.0),
+        Measure("c50_db", "dB", -10.0, 80.0),
+        # distortion and quality are in the unit of the backend that measured them, named in *_backend:
+        # dnsmos: DNSMOS SIG and OVRL, MOS 1 to 5; squim: SI-SDR in dB and PESQ
+        Measure("distortion", "by backend", -50.0, 100.0),
+        Measure("quality", "by backend", -0.5, 5.0),
+    )
+}
+
+_REJECT = [
+    pa.field("status", pa.string(), nullable=False),  # ok, rejected
+    pa.field("reject_stage", pa.string()),  # plan, decode, features, align
+    pa.field("reject_reason", pa.string()),  # a slug: counted
+    pa.field("reject_detail", pa.string()),  # for a person
+]
+
+UTTERANCES: Final = pa.schema(
+    [
+        pa.field("unit_id", pa.int64(), nullable=False),
+        pa.field("utterance_id", pa.string(), nullable=False),
+        pa.field("corpus", pa.string(), nullable=False),
+        pa.field("data_source", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("speaker_id", pa.string()),
+        pa.field("gender", pa.string()),
+        pa.field("age", pa.string()),
+        pa.field("accent", pa.string()),
+        pa.field("transcript", pa.string()),
+        pa.field("audio_uri", pa.string()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("license", pa.string()),
+        *_REJECT,
+    ]
+)
+
+WORD: Final = pa.struct(
+    [
+        pa.field("word", pa.string(), nullable=False),
+        pa.field("position", pa.int32(), nullable=False),  # from 1
+        pa.field("start_s", pa.float32()),
+        pa.field("end_s", pa.float32()),
+        pa.field("phones", pa.list_(pa.string())),
+        pa.field("pitch_mean_hz", pa.float32()),
+        pa.field("pitch_std_hz", pa.float32()),
+        pa.field("intensity_db", pa.float32()),
+        pa.field("score", pa.float32()),
+    ]
+)
+
+ANNOTATIONS: Final = pa.schema(
+    [
+        *UTTERANCES,
+        pa.field("pitch_median_hz", pa.float32()),
+        pa.field("pitch_mean_hz", pa.float32()),
+        pa.field("pitch_std_hz", pa.float32()),
+        pa.field("intensity_db", pa.float32()),
+        pa.field("speech_duration_s", pa.float32()),
+        pa.field("speaking_rate_pps", pa.float32()),
+        pa.field("speaking_rate_backend", pa.string()),  # aligned, g2p
+        pa.field("snr_db", pa.float32()),
+        pa.field("snr_backend", pa.string()),
+        pa.field("c50_db", pa.float32()),
+        pa.field("c50_backend", pa.string()),
+        pa.field("distortion", pa.float32()),
+        pa.field("distortion_backend", pa.string()),
+        pa.field("quality", pa.float32()),
+        pa.field("quality_backend", pa.string()),
+        pa.field("null_reasons", pa.list_(pa.string())),  # "pitch_median_hz:unvoiced", …
+        pa.field("phonemes", pa.string()),  # IPA, words apart by spaces
+        pa.field("alignment_score", pa.float32()),  # 0 to 1
+        pa.field("alignment_backend", pa.string()),
+        pa.field("alignment_reason", pa.string()),  # why there are no words, null where there are
+        pa.field("words", pa.list_(WORD)),
+    ]
+)
+
+FACT: Final = pa.struct(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("value", pa.string(), nullable=False),  # the English label, whatever the text's language
+        pa.field("audio", pa.int8(), nullable=False),  # 0, or 1 for a comparison's second utterance
+        pa.field("position", pa.int32(), nullable=False),  # 0 for the utterance, a word's place from 1
+    ]
+)
+
+PAIR: Final = pa.struct(
+    [
+        pa.field("question", pa.string(), nullable=False),
+        pa.field("answer", pa.string(), nullable=False),
+        pa.field("accepted", pa.bool_(), nullable=False),
+        pa.field("reason", pa.string()),  # null where accepted
+        pa.field("evidence", pa.list_(FACT)),
+        pa.field("generator", pa.string(), nullable=False),
+        pa.field("attempt", pa.int8(), nullable=False),
+    ]
+)
+
+_REQUEST_IDENTITY = [
+    pa.field("unit_id", pa.int64(), nullable=False),
+    pa.field("task", pa.string(), nullable=False),
+    pa.field("language", pa.string(), nullable=False),
+    pa.field("split", pa.string(), nullable=False),
+    pa.field("data_source", pa.string(), nullable=False),
+    pa.field("utterance_ids", pa.list_(pa.string()), nullable=False),
+    pa.field("audio_uris", pa.list_(pa.string()), nullable=False),
+]
+
+REQUESTS: Final = pa.schema(
+    [
+        *_REQUEST_IDENTITY,
+        pa.field("engine", pa.string(), nullable=False),  # vllm, template
+        pa.field("facts", pa.list_(FACT), nullable=False),  # all that is known and may be spoken of
+        pa.field("focus", pa.list_(pa.string()), nullable=False),  # keys asked for; empty: any
+        pa.field("pairs_wanted", pa.int8(), nullable=False),
+        pa.field("seed", pa.int64(), nullable=False),
+    ]
+)
+
+INSTRUCTIONS: Final = pa.schema(
+    [
+        *_REQUEST_IDENTITY,
+        pa.field("pairs", pa.list_(PAIR), nullable=False),
+        pa.field("model", pa.string(), nullable=False),
+        pa.field("prompt_hash", pa.string(), nullable=False),
+        pa.field("finish_reason", pa.string()),
+        pa.field("prompt_tokens", pa.int32()),
+        pa.field("cached_tokens", pa.int32()),
+        pa.field("generated_tokens", pa.int32()),
+    ]
+)
+
+MESSAGE: Final = pa.struct(
+    [
+        pa.field("role", pa.string()),
+        pa.field(
+            "content",
+            pa.list_(pa.struct([pa.field("text", pa.string()), pa.field("audio_path", pa.string())])),
+        ),
+    ]
+)
+
+RELEASE: Final = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("messages", pa.list_(MESSAGE), nullable=False),
+        pa.field("task", pa.string(), nullable=False),
+        pa.field("data_source", pa.string(), nullable=False),
+        pa.field("sample_id", pa.string(), nullable=False),
+        pa.field("language", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("generator", pa.string(), nullable=False),
+        pa.field("evidence", pa.list_(FACT), nullable=False),
+        pa.field("utterance_ids", pa.list_(pa.string()), nullable=False),
+        pa.field("audio_uris", pa.list_(pa.string()), nullable=False),
+    ]
+)
+
+
+def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """Return `table` with exactly the columns of `schema`, in its order and types.
+
+    Columns that the schema does not name are dropped; a nullable column that the table lacks becomes null.
+
+    Raises:
+        ValueError: a column that may not be null is missing, or holds a null.
+    """
+    columns = []
+    for field in schema:
+        if field.name in table.column_names:
+            column = table.column(field.name)
+            if column.type != field.type:
+                column = column.cast(field.type)
+        elif field.nullable:
+            column = pa.nulls(table.num_rows, field.type)
+        else:
+            raise ValueError(f"column {field.name!r} is missing, and the schema does not allow it to be null")
+        if not field.nullable and column.null_count:
+            raise ValueError(
+                f"column {field.name!r} holds {column.null_count} nulls, which the schema forbids"
+            )
+        columns.append(column)
+    return pa.table(columns, schema=schema)
