@@ -1,6 +1,6 @@
-"""The one YAML file of a job, checked: an unknown key, a wrong type or a missing file is an error with its line.
+"""The one YAML file of a job, checked: an unknown key, a wrong type or a missing file is an error.
 
-Every section has defaults, so that a config names only what differs from them.
+Errors name the line. Every section has defaults, so that a config names only what differs from them.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sift_ray.schema import LANGUAGES, TASKS
+from sift_ray.schema import ATTRIBUTE_COLUMNS, LANGUAGES, TASKS
 
 Language = Literal["en", "de", "fr", "it", "es"]
 Task = Literal[
@@ -194,11 +194,9 @@ class BinConfig(Section):
     @field_validator("outlier_std")
     @classmethod
     def _attributes(cls, values: Mapping[str, float]) -> Mapping[str, float]:
-        from sift_ray.metadata.categories import ATTRIBUTES
-
         for attribute, k in values.items():
-            if attribute not in ATTRIBUTES:
-                raise ValueError(f"no attribute {attribute!r}; there are {', '.join(ATTRIBUTES)}")
+            if attribute not in ATTRIBUTE_COLUMNS:
+                raise ValueError(f"no attribute {attribute!r}; there are {', '.join(ATTRIBUTE_COLUMNS)}")
             if k <= 0:
                 raise ValueError(f"{attribute}: k must be positive, not {k}")
         return values

@@ -1,7 +1,7 @@
 """The Arrow schema of every table, the units and feasible ranges: the contract between stages.
 
-Stages talk only through these tables. Names and units are fixed here once; a stage may add a column, never change
-one. Unknown is null everywhere: there is no sentinel value, and NaN is not a value.
+Stages talk only through these tables. Names and units are fixed here once; a stage may add a column,
+never change one. Unknown is null everywhere: there is no sentinel value, and NaN is not a value.
 """
 
 from __future__ import annotations
@@ -66,6 +66,18 @@ MEASURES: Final[Mapping[str, Measure]] = {
         Measure("quality", "by backend", -0.5, 5.0),
     )
 }
+
+ATTRIBUTE_COLUMNS: Final[Mapping[str, str]] = {
+    "average_pitch": "pitch_median_hz",
+    "pitch_variation": "pitch_std_hz",
+    "speaking_rate": "speaking_rate_pps",
+    "average_intensity": "intensity_db",
+    "noise_level": "snr_db",
+    "reverberation": "c50_db",
+    "distortion_level": "distortion",
+    "speech_quality": "quality",
+}
+"""Each metadata attribute that is binned, and the column that its number lies in."""
 
 _REJECT = [
     pa.field("status", pa.string(), nullable=False),  # ok, rejected
