@@ -272,6 +272,13 @@ class ReleaseConfig(Section):
     rows_per_file: int = Field(500_000, ge=1)
 
 
+class StorageConfig(Section):
+    """Where `s3://` is, if not at Amazon. Credentials come by the SDK's own ways, never from here."""
+
+    endpoint_url: str | None = None  # None: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL where set
+    region: str | None = None
+
+
 class RayConfig(Section):
     """How the job joins or starts Ray."""
 
@@ -287,16 +294,19 @@ class Config(Section):
     """A whole job."""
 
     output: str = Field(min_length=1)
-    corpora: tuple[CorpusConfig, ...] = Field(min_length=1)
+    corpora: tuple[CorpusConfig, ...]
     plan: PlanConfig = PlanConfig()
     annotate: AnnotateConfig = AnnotateConfig()
     bin: BinConfig = BinConfig()
     instruct: InstructConfig = InstructConfig()
     release: ReleaseConfig = ReleaseConfig()
+    storage: StorageConfig = StorageConfig()
     ray: RayConfig = RayConfig()
 
     @model_validator(mode="after")
     def _distinct_corpora(self) -> Self:
+        if not self.corpora:
+            raise ValueError("corpora: name at least one")
         names = [corpus.name for corpus in self.corpora]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

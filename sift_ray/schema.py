@@ -248,8 +248,6 @@ def conform(table: pa.Table, schema: pa.Schema) -> pa.Table:
         else:
             raise ValueError(f"column {field.name!r} is missing, and the schema does not allow it to be null")
         if not field.nullable and column.null_count:
-            raise ValueError(
-                f"column {field.name!r} holds {column.null_count} nulls, which the schema forbids"
-            )
+            raise ValueError(f"column {field.name!r} holds {column.null_count} nulls, which the schema forbids")
         columns.append(column)
     return pa.table(columns, schema=schema)

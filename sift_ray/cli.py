@@ -1,0 +1,162 @@
+"""`sift-ray`: one command a stage, thin over `sift_ray.pipeline.build`.
+
+Exit codes: 0 everything asked for is complete; 1 the job failed; 2 the config or the command line is wrong.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sift_ray import __version__
+from sift_ray.config import Config, ConfigError, load_config
+
+app = typer.Typer(
+    name="sift-ray",
+    help="Turn speech corpora into verified speech-instruction data, as a job on Ray.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ConfigPath = Annotated[Path, typer.Argument(metavar="CONFIG", help="the job's YAML file")]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="override a key, such as --set plan.wave_rows=500"),
+]
+Debug = Annotated[bool, typer.Option("--debug", help="show tracebacks and debug lines")]
+
+CONFIG_WRONG = 2
+JOB_FAILED = 1
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"sift-ray {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="print the version")
+    ] = False,
+) -> None:
+    """Hold the options that belong to no command."""
+    del version
+
+
+@contextmanager
+def _told(debug: bool) -> Iterator[None]:
+    """Set up logging, and turn every error into a message and an exit code."""
+    logging.basicConfig(
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(message)s",
+        datefmt="%H:%M:%S",
+        stream=sys.stderr,
+        force=True,
+    )
+    for noisy in ("botocore", "boto3", "urllib3", "s3transfer", "phonemizer", "numba", "asyncio"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    try:
+        yield
+    except ConfigError as error:
+        typer.echo(f"{error}", err=True)
+        raise typer.Exit(CONFIG_WRONG) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted; run the same command to go on from here", err=True)
+        raise typer.Exit(130) from None
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(f"sift-ray: {type(error).__name__}: {error}", err=True)
+        typer.echo("(--debug shows the traceback)", err=True)
+        raise typer.Exit(JOB_FAILED) from None
+
+
+def _console() -> Console:
+    width = None if sys.stdout.isatty() else int(os.environ.get("COLUMNS", "110"))
+    return Console(width=width)
+
+
+def _report(config: Config) -> None:
+    from sift_ray.report.summary import render, summarise
+    from sift_ray.storage import root_of
+
+    render(summarise(root_of(config)), _console())
+
+
+def _run(stage: str, path: Path, overrides: list[str] | None, debug: bool) -> None:
+    with _told(debug):
+        config = load_config(path, overrides or ())
+        from sift_ray.pipeline import build as stages
+
+        stages.RUN[stage](config)
+        _report(config)
+
+
+def _stage_command(stage: str, text: str) -> Callable[[Path, list[str] | None, bool], None]:
+    def command(config: ConfigPath, overrides: Overrides = None, debug: Debug = False) -> None:
+        _run(stage, config, overrides, debug)
+
+    command.__doc__ = text
+    return app.command(stage)(command)
+
+
+plan = _stage_command("plan", "Read the corpora and cut their utterances into waves; no audio is decoded.")
+annotate = _stage_command("annotate", "Decode, measure and align every utterance of the plan.")
+bin_ = _stage_command("bin", "Build the rulers that turn measurements into categories.")
+instruct = _stage_command("instruct", "Write instructions and verify each against the measurements.")
+release = _stage_command("release", "Publish the accepted instructions as Parquet with a dataset card.")
+
+
+@app.command()
+def build(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    restart_from: Annotated[
+        str | None,
+        typer.Option(metavar="STAGE", help="first delete what this stage and all after it made"),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Run every stage that is not complete; run it again to go on after an interruption."""
+    with _told(debug):
+        checked = load_config(config, overrides or ())
+        from sift_ray.pipeline import build as stages
+
+        stages.build(checked, restart_from)
+        _report(checked)
+
+
+@app.command()
+def status(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    debug: Debug = False,
+) -> None:
+    """Show how far a job is, from its manifests alone; works while it runs, from any machine."""
+    with _told(debug):
+        checked = load_config(config, overrides or ())
+        from sift_ray.report import summary
+        from sift_ray.storage import root_of
+
+        state = summary.summarise(root_of(checked))
+        if as_json:
+            typer.echo(json.dumps(summary.as_json(state), indent=1))
+        else:
+            summary.render(state, _console())
+
+
+if __name__ == "__main__":
+    app()

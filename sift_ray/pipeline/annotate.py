@@ -1,0 +1,96 @@
+"""annotate: decode, measure and align every utterance of a wave, one row in, one row out.
+
+Decoding runs as plain CPU tasks apart from the pool that measures (which may hold GPUs) and the pool that aligns.
+Between them audio travels as ragged int16, never padded. A row that can't go on is marked with stage, reason and
+detail, and passes the later stages untouched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import ray.data
+
+from sift_ray.config import Config
+from sift_ray.pipeline.align_models import ModelPlace, fingerprints
+from sift_ray.pipeline.annotate_actors import Aligning, Measuring, decode_batch
+from sift_ray.pipeline.plan import Plan
+from sift_ray.pipeline.progress import Progress
+from sift_ray.pipeline.session import RaySession, bounded_retries
+from sift_ray.pipeline.stages import annotate_stage, plan_stage
+from sift_ray.pipeline.waves import Expected, expected_of, run_waves
+from sift_ray.storage import OutputRoot, StorageError, WaveManifest, read_manifest, wave_files
+
+_BLOCKS_A_WORKER = 8  # enough pieces of a wave that no worker waits for a long last one
+
+
+def run_annotate(
+    session: RaySession, config: Config, root: OutputRoot, plan: Plan, models: Mapping[str, ModelPlace]
+) -> Iterator[WaveManifest]:
+    """Annotate every unfinished wave of the plan, yielding each wave's manifest."""
+    stage = annotate_stage(config, fingerprints(models))
+    source = plan_stage(config).name
+
+    def start(wave: int, progress: Progress) -> tuple[ray.data.Dataset, Expected]:
+        manifest = read_manifest(root, source, wave)
+        if manifest is None:
+            raise StorageError(f"{root.uri}/{source}: wave {wave} is not there; run `sift-ray plan` first")
+        return _dataset(config, root, manifest, models, progress), expected_of(manifest)
+
+    return run_waves(session, root, stage, range(plan.waves), start)
+
+
+def _dataset(
+    config: Config,
+    root: OutputRoot,
+    manifest: WaveManifest,
+    models: Mapping[str, ModelPlace],
+    progress: Progress,
+) -> ray.data.Dataset:
+    annotate = config.annotate
+    measure, align = annotate.features.pool, annotate.align.pool
+    blocks = min(
+        -(-manifest.rows // annotate.decode.pool.batch_rows),
+        max(measure.actors[1], align.actors[1]) * _BLOCKS_A_WORKER,
+    )
+    limits = bounded_retries(config.ray)
+    dataset = ray.data.read_parquet(
+        wave_files(root, manifest),
+        filesystem=root.filesystem,
+        partitioning=None,  # `wave=` in the path is no column
+        override_num_blocks=blocks,
+        num_cpus=0.25,
+    )
+    dataset = dataset.map_batches(
+        decode_batch,
+        fn_kwargs={"config": annotate.decode, "root": root},
+        batch_size=annotate.decode.pool.batch_rows,
+        batch_format="pyarrow",
+        num_cpus=annotate.decode.pool.num_cpus,
+        max_retries=config.ray.max_task_retries,
+    )
+    dataset = dataset.map_batches(
+        Measuring,
+        fn_constructor_kwargs={"config": annotate.features},
+        batch_size=measure.batch_rows,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=measure.actors[0], max_size=measure.actors[1]),
+        num_cpus=measure.num_cpus,
+        num_gpus=measure.num_gpus,
+        **limits,
+    )
+    return dataset.map_batches(
+        Aligning,
+        fn_constructor_kwargs={
+            "config": annotate.align,
+            "root": root,
+            "models": dict(models),
+            "progress": progress,
+        },
+        batch_size=align.batch_rows,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(min_size=align.actors[0], max_size=align.actors[1]),
+        num_cpus=align.num_cpus,
+        num_gpus=align.num_gpus,
+        **limits,
+    )

@@ -1,0 +1,142 @@
+"""bin: the rulers of all annotations, in two passes of small tasks, one a wave; only sums come back to the driver."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+
+from sift_ray.config import BinConfig, Config
+from sift_ray.metadata.bins import Inliers, Moments, finish
+from sift_ray.metadata.categories import ATTRIBUTES
+from sift_ray.metadata.rulers import Rulers
+from sift_ray.pipeline.plan import Plan
+from sift_ray.pipeline.session import RaySession
+from sift_ray.pipeline.waves import raise_stale
+from sift_ray.storage import (
+    OutputRoot,
+    StorageError,
+    WaveManifest,
+    fingerprint,
+    open_root,
+    read_json,
+    read_manifest,
+    read_table,
+    wave_files,
+)
+
+log = logging.getLogger(__name__)
+
+BINS_NAME = "bins.json"
+BINNING_VERSION = 1
+_COLUMNS = ["status", "corpus", "gender", *(attribute.column for attribute in ATTRIBUTES.values())]
+
+
+def run_bin(session: RaySession, config: Config, root: OutputRoot, plan: Plan) -> Rulers:
+    """Write `bins.json`, or read the one there is; frozen bins of the config are copied into the output.
+
+    Raises:
+        StaleOutputError: the bins there were made from other annotations or another method.
+        StorageError: a wave is not annotated yet.
+    """
+    waves = list(_annotated(root, plan))
+    ingredients = {
+        "bin": config.bin.model_dump(mode="json"),
+        "frozen": None if config.bin.frozen is None else fingerprint({"text": _read_frozen(config.bin.frozen)}),
+        "binning_version": BINNING_VERSION,
+        "annotations": waves[0].fingerprint,
+    }
+    done = read_json(root, BINS_NAME)
+    if done is not None:
+        if done["made_from"] != ingredients:
+            raise_stale(root, "bin", done["made_from"], ingredients)
+        return load_rulers(root)[0]
+    if config.bin.frozen is not None:
+        rulers = Rulers.from_json(_read_frozen(config.bin.frozen), config.bin.frozen)
+    else:
+        session.ensure()
+        rulers = _measure(root, waves, config.bin)
+    document = {**json.loads(rulers.to_json()), "made_from": ingredients}
+    root.put(BINS_NAME, json.dumps(document, ensure_ascii=False, indent=1).encode())
+    log.info("bin: %d rulers in %s/%s", len(rulers.rulers), root.uri, BINS_NAME)
+    return rulers
+
+
+def load_rulers(root: OutputRoot) -> tuple[Rulers, str, str]:
+    """Return the rulers, their fingerprint, and that of the annotations they come from.
+
+    Raises:
+        StorageError: there is no bins.json.
+        BinsError: it can't be used.
+    """
+    try:
+        text = root.read(BINS_NAME).decode()
+    except FileNotFoundError:
+        raise StorageError(f"{root.uri}: there is no {BINS_NAME}; run `sift-ray bin` first") from None
+    made_from = json.loads(text).get("made_from", {})
+    rulers = Rulers.from_json(text, f"{root.uri}/{BINS_NAME}")
+    # the text of the rulers alone: what they were made from does not change what they say
+    return rulers, fingerprint({"rulers": rulers.to_json()}), made_from.get("annotations", "")
+
+
+def _read_frozen(path: str) -> str:
+    if "://" in path:
+        folder, _, name = path.rpartition("/")
+        return open_root(folder).read(name).decode()
+    return Path(path).read_text(encoding="utf-8")
+
+
+def _annotated(root: OutputRoot, plan: Plan) -> Iterator[WaveManifest]:
+    for wave in range(plan.waves):
+        manifest = read_manifest(root, "annotations", wave)
+        if manifest is None:
+            raise StorageError(f"{root.uri}: wave {wave} is not annotated yet; run `sift-ray annotate` first")
+        yield manifest
+
+
+def _measure(root: OutputRoot, waves: list[WaveManifest], config: BinConfig) -> Rulers:
+    files = [wave_files(root, manifest) for manifest in waves]
+    moments = Moments()
+    for part in _as_done([_first_pass.remote(root, wave) for wave in files]):
+        moments.merge(part)
+    inliers = Inliers(moments.within(config))
+    if config.method == "equal_width":
+        for part in _as_done([_second_pass.remote(root, wave, inliers) for wave in files]):
+            inliers.merge(part)
+    return finish(moments, inliers, config)
+
+
+def _as_done(references: list[Any]) -> Iterator[Any]:
+    """Yield results as they come: merging does not depend on the order."""
+    while references:
+        ready, references = ray.wait(references)
+        yield ray.get(ready[0])
+
+
+@ray.remote(num_cpus=0.5, max_retries=2)
+def _first_pass(root: OutputRoot, files: list[str]) -> Moments:
+    moments = Moments()
+    for table in _tables(root, files):
+        moments.add(table)
+    return moments
+
+
+@ray.remote(num_cpus=0.5, max_retries=2)
+def _second_pass(root: OutputRoot, files: list[str], intervals: Inliers) -> Inliers:
+    inliers = Inliers(intervals.intervals)
+    for table in _tables(root, files):
+        inliers.add(table)
+    return inliers
+
+
+def _tables(root: OutputRoot, files: list[str]) -> Iterator[pa.Table]:
+    """Yield the good rows of each file; rejected ones shape no ruler."""
+    for file in files:
+        table = read_table(root, file, _COLUMNS)
+        yield table.filter(pc.equal(table["status"], "ok"))

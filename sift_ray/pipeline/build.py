@@ -1,0 +1,122 @@
+"""The stages as functions of a config, each going on from what is there: what the CLI and `jobs/` call."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from sift_ray.config import Config
+from sift_ray.pipeline.align_models import ensure_models
+from sift_ray.pipeline.annotate import run_annotate
+from sift_ray.pipeline.bin import BINS_NAME, load_rulers, run_bin
+from sift_ray.pipeline.instruct import run_instruct
+from sift_ray.pipeline.plan import PLAN_NAME, Plan, read_plan, run_plan
+from sift_ray.pipeline.release import FOLDER, RELEASE_NAME, run_release
+from sift_ray.pipeline.session import RaySession
+from sift_ray.storage import OutputRoot, StorageError, root_of
+
+log = logging.getLogger(__name__)
+
+STAGES = ("plan", "annotate", "bin", "instruct", "release")
+_LEFT_BY = {
+    "plan": ("utterances", PLAN_NAME, "models"),
+    "annotate": ("annotations",),
+    "bin": (BINS_NAME,),
+    "instruct": ("instructions",),
+    "release": (RELEASE_NAME, FOLDER),
+}
+_ALIASES = {"utterances": "plan", "annotations": "annotate", "bins": "bin", "instructions": "instruct"}
+
+
+def plan(config: Config) -> None:
+    """Cut the corpora into waves."""
+    run_plan(config, root_of(config))
+
+
+def annotate(config: Config) -> None:
+    """Measure and align every utterance of the plan."""
+    root = root_of(config)
+    with RaySession(config) as session:
+        _annotate(session, config, root, _planned(root))
+
+
+def bin_(config: Config) -> None:
+    """Build the rulers that turn measurements into categories."""
+    root = root_of(config)
+    with RaySession(config) as session:
+        run_bin(session, config, root, _planned(root))
+
+
+def instruct(config: Config) -> None:
+    """Write and verify instructions."""
+    root = root_of(config)
+    with RaySession(config) as session:
+        _instruct(session, config, root, _planned(root))
+
+
+def release(config: Config) -> None:
+    """Publish the accepted instructions as a dataset."""
+    root = root_of(config)
+    with RaySession(config) as session:
+        run_release(session, config, root, _planned(root))
+
+
+def build(config: Config, restart_from: str | None = None) -> None:
+    """Run every stage that is not complete, in one Ray session.
+
+    Args:
+        config: the job.
+        restart_from: first delete what this stage and all after it made.
+    """
+    root = root_of(config)
+    if restart_from is not None:
+        forget(root, restart_from)
+    with RaySession(config) as session:
+        made = run_plan(config, root)
+        _annotate(session, config, root, made)
+        run_bin(session, config, root, made)
+        _instruct(session, config, root, made)
+        run_release(session, config, root, made)
+
+
+def forget(root: OutputRoot, stage: str) -> None:
+    """Delete what `stage` and the stages after it made; markers go first, so that nothing half-deleted counts.
+
+    Raises:
+        StorageError: there is no such stage.
+    """
+    stage = _ALIASES.get(stage, stage)
+    if stage not in STAGES:
+        raise StorageError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
+    for later in reversed(STAGES[STAGES.index(stage) :]):
+        for path in sorted(_LEFT_BY[later], key=lambda path: not path.endswith(".json")):
+            log.info("deleting %s/%s", root.uri, path)
+            root.delete(path)
+
+
+def _planned(root: OutputRoot) -> Plan:
+    made = read_plan(root)
+    if made is None:
+        raise StorageError(f"{root.uri}: there is no {PLAN_NAME}; run `sift-ray plan` first, or `sift-ray build`")
+    return made
+
+
+def _annotate(session: RaySession, config: Config, root: OutputRoot, made: Plan) -> None:
+    models = ensure_models(session, config, root, made)
+    for _ in run_annotate(session, config, root, made, models):
+        pass
+
+
+def _instruct(session: RaySession, config: Config, root: OutputRoot, made: Plan) -> None:
+    rulers, mark, annotations = load_rulers(root)
+    for _ in run_instruct(session, config, root, made, rulers, (annotations, mark)):
+        pass
+
+
+RUN: dict[str, Callable[[Config], None]] = {
+    "plan": plan,
+    "annotate": annotate,
+    "bin": bin_,
+    "instruct": instruct,
+    "release": release,
+}

@@ -1,0 +1,177 @@
+"""instruct: from annotated utterances and rulers to verified question-answer pairs, one row a request.
+
+A wave's requests are planned first, by hashes, so that it is known before any model runs which rows the wave must end
+with. Requests for the templates run as plain CPU tasks; those for a language model go to a pool of actors that each
+hold one engine and keep many requests in flight.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import ray
+import ray.data
+
+from sift_ray.config import Config, InstructConfig
+from sift_ray.metadata.bins import Rulers
+from sift_ray.pipeline.plan import Plan
+from sift_ray.pipeline.progress import Progress
+from sift_ray.pipeline.session import RaySession, bounded_retries
+from sift_ray.pipeline.stages import instruct_stage
+from sift_ray.pipeline.waves import Expected, run_waves, table_digest
+from sift_ray.schema import INSTRUCTIONS, conform
+from sift_ray.storage import OutputRoot, StorageError, WaveManifest, read_manifest, read_table, wave_files
+
+log = logging.getLogger(__name__)
+
+TEMPLATE = "template"
+
+
+def run_instruct(
+    session: RaySession,
+    config: Config,
+    root: OutputRoot,
+    plan: Plan,
+    rulers: Rulers,
+    made_from: tuple[str, str],
+) -> Iterator[WaveManifest]:
+    """Write instructions for every unfinished wave, yielding each wave's manifest.
+
+    `made_from` are the fingerprints of the annotations and of the bins.
+    """
+    from sift_ray.instruct.ladder import data_file_hashes
+
+    stage = instruct_stage(config, *made_from, data_file_hashes())
+
+    def start(wave: int, progress: Progress) -> tuple[ray.data.Dataset, Expected]:
+        manifest = read_manifest(root, "annotations", wave)
+        if manifest is None:
+            raise StorageError(f"{root.uri}: wave {wave} is not annotated; run `sift-ray annotate` first")
+        return _dataset(config, root, manifest, rulers, progress)
+
+    return run_waves(session, root, stage, range(plan.waves), start)
+
+
+def _dataset(
+    config: Config, root: OutputRoot, manifest: WaveManifest, rulers: Rulers, progress: Progress
+) -> tuple[ray.data.Dataset, Expected]:
+    instruct = config.instruct
+    models = sorted({model_of(instruct, task) for task in instruct.models} | {TEMPLATE})
+    summary, *tables = ray.remote(num_cpus=0.5, num_returns=1 + len(models))(plan_wave).remote(
+        wave_files(root, manifest), root, rulers, instruct, models
+    )
+    expected, rows = ray.get(summary)
+    parts = []
+    for model, table in zip(models, tables, strict=True):
+        if rows[model]:
+            parts.append(_answers(config, model, table, rows[model], progress))
+    if not parts:
+        # nothing can be asked of this wave; it still gets its manifest
+        return ray.data.from_arrow(INSTRUCTIONS.empty_table()), expected
+    return parts[0].union(*parts[1:]) if len(parts) > 1 else parts[0], expected
+
+
+def model_of(config: InstructConfig, task: str) -> str:
+    """Return the model that answers `task` (or the default one)."""
+    return config.models.get(task, config.models["default"])
+
+
+def plan_wave(
+    files: list[str], root: OutputRoot, rulers: Rulers, config: InstructConfig, models: list[str]
+) -> tuple[Any, ...]:
+    """Return (Expected, rows by model), then each model's requests as a table."""
+    from sift_ray.instruct.requests import plan_requests
+
+    annotations = pa.concat_tables(read_table(root, file) for file in files)
+    requests = plan_requests(annotations, rulers, config)
+    answered_by = pa.array(
+        [
+            TEMPLATE if engine == TEMPLATE else model_of(config, task)
+            for engine, task in zip(requests["engine"].to_pylist(), requests["task"].to_pylist(), strict=True)
+        ],
+        pa.string(),
+    )
+    tables = [requests.filter(pc.equal(answered_by, model)) for model in models]
+    rows = {model: table.num_rows for model, table in zip(models, tables, strict=True)}
+    expected = Expected(requests.num_rows, table_digest(requests, keyed_by_task=True))
+    return (expected, rows), *tables
+
+
+def _answers(config: Config, model: str, requests: Any, rows: int, progress: Progress) -> ray.data.Dataset:
+    instruct = config.instruct
+    pool = instruct.pool
+    workers = pool.actors[1] * instruct.concurrent_batches if model != TEMPLATE else pool.actors[1] * 4
+    blocks = max(1, min(-(-rows // pool.batch_rows), workers * 4))
+    dataset = ray.data.from_arrow_refs([requests]).repartition(blocks)
+    if model == TEMPLATE:
+        return dataset.map_batches(
+            answer_from_templates,
+            fn_kwargs={"config": instruct, "progress": progress},
+            batch_size=pool.batch_rows,
+            batch_format="pyarrow",
+            num_cpus=0.5,
+        )
+    return dataset.map_batches(
+        Answering,
+        fn_constructor_kwargs={"config": instruct, "model": model, "progress": progress},
+        batch_size=pool.batch_rows,
+        batch_format="pyarrow",
+        compute=ray.data.ActorPoolStrategy(
+            min_size=pool.actors[0],
+            max_size=pool.actors[1],
+            max_concurrent_calls_per_actor=instruct.concurrent_batches,
+        ),
+        num_cpus=pool.num_cpus,
+        num_gpus=pool.num_gpus,
+        **bounded_retries(config.ray),
+    )
+
+
+def answer_from_templates(batch: pa.Table, config: InstructConfig, progress: Progress) -> pa.Table:
+    """Answer a batch of requests with the template engine."""
+    from sift_ray.instruct.ladder import run_template_request
+    from sift_ray.instruct.requests import Request
+
+    rows = [run_template_request(Request.from_row(row), config) for row in batch.to_pylist()]
+    progress.add(len(rows))
+    return _table(rows)
+
+
+class Answering:
+    """The actor that holds one vLLM engine; batches run concurrently, so that the engine is never short of work."""
+
+    def __init__(self, config: InstructConfig, model: str, progress: Progress) -> None:
+        from sift_ray.instruct.vllm_engine import VllmEngine
+
+        self._config = config
+        self._progress = progress
+        self._engine = VllmEngine.start(config, model)
+
+    async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
+        """Answer a batch of requests, all of them in flight at once."""
+        from sift_ray.instruct.engine import EngineDied
+        from sift_ray.instruct.ladder import run_request
+        from sift_ray.instruct.requests import Request
+
+        async def answer(row: dict[str, Any]) -> dict[str, Any]:
+            result = await run_request(Request.from_row(row), self._engine, self._config)
+            self._progress.add(1)
+            return result
+
+        try:
+            rows = await asyncio.gather(*(answer(row) for row in batch.to_pylist()))
+        except EngineDied as error:
+            # a retry would reach this dead engine again: leave, so that Ray puts a fresh actor in our place
+            log.error("the engine died, its actor leaves: %s", error)
+            os._exit(1)
+        yield _table(rows)
+
+
+def _table(rows: list[dict[str, Any]]) -> pa.Table:
+    return conform(pa.Table.from_pylist(rows, schema=INSTRUCTIONS), INSTRUCTIONS)

@@ -1,0 +1,91 @@
+"""Progress where no terminal shows bars: plain lines with rows, rate over the last minutes, and time left."""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+import time
+from collections import deque
+from typing import Any, Self
+
+import ray
+
+log = logging.getLogger(__name__)
+
+_INTERVAL_S = 15.0
+_WINDOW = 20  # readings: at 15 s apart, the last five minutes
+
+
+class _RowCounter:
+    """Counts the rows that a stage's workers have finished; lives as long as the wave."""
+
+    def __init__(self) -> None:
+        self._rows = 0
+
+    def add(self, rows: int) -> None:
+        """Count `rows` more."""
+        self._rows += rows
+
+    def rows(self) -> int:
+        """Return the count."""
+        return self._rows
+
+
+class Progress:
+    """What workers tell of their rows; travels with a stage's functions. Without a counter it does nothing."""
+
+    def __init__(self, counter: Any = None) -> None:
+        self._counter: Any = counter
+
+    def add(self, rows: int) -> None:
+        """Count finished rows; never waits."""
+        if self._counter is not None:
+            self._counter.add.remote(rows)
+
+
+class ProgressLines:
+    """Logs a line every 15 s while its block runs; on a terminal Ray Data's own bars do it, and this is silent.
+
+    `progress` goes to the workers; `rows` is how many are to be done, 0 while that is not known.
+    """
+
+    def __init__(self, title: str) -> None:
+        self.rows = 0
+        self._title = title
+        self._counter: Any = None if sys.stderr.isatty() else ray.remote(num_cpus=0)(_RowCounter).remote()
+        self.progress = Progress(self._counter)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+
+    def __enter__(self) -> Self:
+        if self._counter is not None:
+            self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        if self._counter is not None:
+            self._thread.join(timeout=15)
+            ray.kill(self._counter)
+
+    def _watch(self) -> None:
+        started = time.monotonic()
+        readings: deque[tuple[float, int]] = deque([(started, 0)], maxlen=_WINDOW)
+        while not self._stop.wait(_INTERVAL_S):
+            try:
+                done = ray.get(self._counter.rows.remote(), timeout=10)
+            except Exception as error:  # the line is a courtesy: its failure must not end the wave
+                log.debug("no progress reading: %s", error)
+                continue
+            now = time.monotonic()
+            readings.append((now, done))
+            log.info("%s", describe(self._title, done, self.rows, now - started, readings))
+
+
+def describe(title: str, done: int, rows: int, elapsed_s: float, readings: deque[tuple[float, int]]) -> str:
+    """Return one progress line; the rate is that of the kept readings, so that a slow start is forgotten."""
+    (first_at, first_done), (last_at, last_done) = readings[0], readings[-1]
+    rate = (last_done - first_done) / (last_at - first_at) if last_at > first_at else 0.0
+    left = f"{(rows - done) / rate:.0f} s left" if rate > 0 else "no estimate yet"
+    return f"{title}: {done:,} of {rows:,} rows, {rate:.1f} rows/s, {elapsed_s:.0f} s so far, {left}"

@@ -1,0 +1,133 @@
+"""One Ray session for all stages: joined or started, its limits set, its resources checked before work begins."""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import sys
+from typing import Self
+
+import ray
+import ray.data
+
+from sift_ray.config import Config, RayConfig
+
+log = logging.getLogger(__name__)
+
+
+class ClusterError(RuntimeError):
+    """The cluster can't run the config; the message says what is short."""
+
+
+class RaySession:
+    """The cluster of a job: joined, or started on this machine (loopback only), when a stage first needs it.
+
+    A job with nothing left to do thus never waits for Ray. A session that was open before (a test's, a notebook's) is
+    used as it is and left open.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._config = config
+        self._opened = False
+        self._ready = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._opened:
+            ray.shutdown()
+
+    def ensure(self) -> None:
+        """Make sure that Ray is there, limited as the config says, and large enough.
+
+        Raises:
+            ClusterError: it has fewer CPUs or GPUs than the smallest pools of a stage need together.
+        """
+        if self._ready:
+            return
+        if not ray.is_initialized():
+            _connect(self._config)
+            self._opened = True
+        check_resources(self._config)
+        _limit(self._config.ray)
+        self._ready = True
+
+
+def _connect(config: Config) -> None:
+    address = config.ray.address or os.environ.get("RAY_ADDRESS")
+    quiet = {"logging_level": logging.WARNING, "log_to_driver": True}
+    if address:
+        ray.init(address=address, **quiet)
+        return
+    # workers inherit these; every actor is one process of several on the machine, so none takes all its cores
+    for variable in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+        os.environ.setdefault(variable, "1")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    cpus = config.ray.num_cpus or max(os.cpu_count() or 1, math.ceil(needs(config)[0]))
+    store = config.ray.object_store_gib
+    ray.init(
+        num_cpus=cpus,
+        include_dashboard=False,
+        object_store_memory=None if store is None else int(store * 2**30),
+        **quiet,
+    )
+
+
+def needs(config: Config) -> tuple[float, float]:
+    """Return the logical CPUs and GPUs that the hungriest stage needs at once, at its smallest pools."""
+    tasks = 1.0  # reading and writing are tasks of one CPU beside the pools
+    decode, features, align = (
+        config.annotate.decode.pool,
+        config.annotate.features.pool,
+        config.annotate.align.pool,
+    )
+    annotate = tasks + decode.num_cpus + sum(p.actors[0] * p.num_cpus for p in (features, align))
+    instruct = tasks + config.instruct.pool.actors[0] * config.instruct.pool.num_cpus
+    gpus = max(
+        features.actors[0] * features.num_gpus,
+        0.0 if config.instruct.engine == "template" else config.instruct.pool.actors[0] * config.instruct.pool.num_gpus,
+    )
+    return max(annotate, instruct), gpus
+
+
+def check_resources(config: Config) -> None:
+    """Stop now rather than wait for ever for resources that the cluster does not have.
+
+    An autoscaling cluster may grow beyond what it shows at the start, so there a shortage is only a warning.
+    """
+    cpus, gpus = needs(config)
+    have = ray.cluster_resources()
+    short = [
+        f"{want:g} {name}s, and has {have.get(name, 0.0):g}"
+        for name, want in (("CPU", cpus), ("GPU", gpus))
+        if want > have.get(name, 0.0)
+    ]
+    if not short:
+        return
+    message = (
+        f"the config needs at least {'; '.join(short)}: lower num_cpus, num_gpus or the least number of actors in the "
+        "stages' pools, or raise ray.num_cpus"
+    )
+    if config.ray.address or os.environ.get("RAY_ADDRESS"):
+        log.warning("%s (unless the cluster grows)", message)
+    else:
+        raise ClusterError(message)
+
+
+def _limit(config: RayConfig) -> None:
+    context = ray.data.DataContext.get_current()
+    terminal = sys.stderr.isatty()
+    context.enable_progress_bars = terminal
+    context.enable_rich_progress_bars = terminal
+    context.print_on_execution_start = False
+    context.execution_options.preserve_order = False
+    context.execution_no_progress_timeout_s = config.no_progress_timeout_s
+    if not terminal:
+        logging.getLogger("ray.data").setLevel(logging.WARNING)
+
+
+def bounded_retries(config: RayConfig) -> dict[str, int]:
+    """Return an actor's restart and retry limits: Ray's own default retries a crashing clip for ever."""
+    return {"max_restarts": config.max_actor_restarts, "max_task_retries": config.max_task_retries}

@@ -1,0 +1,1 @@
+"""From verified pairs to a dataset: samples, folders, dataset card."""

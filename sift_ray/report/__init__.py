@@ -1,0 +1,1 @@
+"""What a job made, read from what it left behind."""

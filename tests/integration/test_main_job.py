@@ -1,0 +1,176 @@
+"""The whole way on the demo corpus: what comes out is complete, true to the tables, and loads."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from sift_ray.metadata.categories import ATTRIBUTES
+from sift_ray.metadata.record import Fact
+from sift_ray.pipeline.build import build
+from sift_ray.release.layout import SPLIT_FOLDERS, SPLIT_NAMES, task_folder
+from sift_ray.report.summary import summarise
+from sift_ray.schema import CLOSED_ENDED, LANGUAGES, RELEASE, TASKS
+
+from ..conftest import Job
+
+pytestmark = pytest.mark.integration
+
+
+def stage_rows(job: Job, stage: str) -> list[dict[str, Any]]:
+    files = sorted((job.folder / stage).glob("wave=*/*.parquet"))
+    return [row for file in files for row in pq.read_table(file, partitioning=None).to_pylist()]
+
+
+def release_rows(job: Job) -> list[dict[str, Any]]:
+    return [
+        row
+        for file in sorted((job.folder / "release").rglob("*.parquet"))
+        for row in pq.read_table(file, partitioning=None).to_pylist()
+    ]
+
+
+@pytest.fixture(scope="module")
+def rows(finished_job: Job) -> list[dict[str, Any]]:
+    return release_rows(finished_job)
+
+
+def test_every_task_and_language_has_samples(rows: list[dict[str, Any]]) -> None:
+    found = Counter((row["task"], row["language"]) for row in rows)
+    assert set(found) == {(task, language) for task in TASKS for language in LANGUAGES}
+
+
+def test_planned_is_annotated(finished_job: Job) -> None:
+    planned = {row["unit_id"] for row in stage_rows(finished_job, "utterances")}
+    annotated = [row["unit_id"] for row in stage_rows(finished_job, "annotations")]
+    assert len(annotated) == len(set(annotated))
+    assert set(annotated) == planned
+
+
+def test_most_of_the_demo_is_measured_and_aligned(finished_job: Job) -> None:
+    annotated = stage_rows(finished_job, "annotations")
+    ok = [row for row in annotated if row["status"] == "ok"]
+    assert len(ok) == len(annotated)
+    assert np.mean([row["words"] is not None for row in ok]) >= 0.8
+    assert np.mean([row["pitch_median_hz"] is not None for row in ok]) >= 0.9
+    for row in ok:
+        assert (row["words"] is None) == (row["alignment_reason"] is not None)
+        assert row["quality_backend"] == "dnsmos_ovrl"
+        numbers = [value for value in row.values() if isinstance(value, float)]
+        assert np.isfinite(numbers).all()
+
+
+def test_sample_ids_are_unique(rows: list[dict[str, Any]]) -> None:
+    ids = [row["sample_id"] for row in rows]
+    assert len(ids) == len(set(ids))
+
+
+def test_rows_lie_where_they_belong(finished_job: Job) -> None:
+    for file in (finished_job.folder / "release").rglob("*"):
+        if file.is_dir() or file.name == "README.md":
+            continue
+        table = pq.read_table(file, partitioning=None)
+        assert table.schema.equals(RELEASE)
+        folder = file.parent.relative_to(finished_job.folder / "release").as_posix()
+        for row in table.to_pylist():
+            assert folder == f"{SPLIT_FOLDERS[row['split']]}/{task_folder(row['task'])}/{row['language']}"
+            assert row["data_source"].endswith(f"_{row['language']}")
+
+
+def test_messages_have_the_reference_form(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        user, assistant = row["messages"]
+        assert (user["role"], assistant["role"]) == ("user", "assistant")
+        parts = [("audio" if p["audio_path"] else "text") for p in user["content"]]
+        answer = [("audio" if p["audio_path"] else "text") for p in assistant["content"]]
+        for part in (*user["content"], *assistant["content"]):
+            assert (part["text"] is None) != (part["audio_path"] is None)
+        stems = [Path(p["audio_path"]).stem for m in (user, assistant) for p in m["content"] if p["audio_path"]]
+        assert stems == row["utterance_ids"]
+        match row["task"]:
+            case "closed_ended_comparison":
+                assert (parts, answer) == (["audio", "audio", "text"], ["text"])
+                assert row["id"] == f"comparison_{stems[0]}__{stems[1]}"
+            case "controllable_generation":
+                assert (parts, answer) == (["text"], ["audio"])
+                assert row["id"] == stems[0]
+            case _:
+                assert (parts, answer) == (["audio", "text"], ["text"])
+                assert row["id"] == stems[0]
+
+
+def recomputed(row: dict[str, Any], bins: dict[str, Any], fact: Fact, audio: int) -> str | None:
+    """The value of a fact from the tables alone: NumPy on the edges of bins.json, none of the package's mapping."""
+    if fact.key in ATTRIBUTES:
+        attribute = ATTRIBUTES[fact.key]
+        source = row if fact.position == 0 else row["words"][fact.position - 1]
+        column = attribute.column if fact.position == 0 else attribute.word_column
+        assert column is not None
+        value = source[column]
+        edges = edges_of(bins, fact.key, row["corpus"], row["gender"])
+        if value is None or edges is None:
+            return None
+        return attribute.labels[int(np.searchsorted(edges[1:-1], value, side="right"))]
+    if fact.key == "word":
+        word = row["words"][fact.position - 1]
+        assert word["position"] == fact.position
+        return str(word["word"])
+    column = {"age_category": "age"}.get(fact.key, fact.key)
+    return None if row[column] is None else str(row[column])
+
+
+def edges_of(bins: dict[str, Any], attribute: str, corpus: str, gender: str | None) -> list[float] | None:
+    raise NotImplementedError
+
+
+def test_evidence_is_what_the_tables_say(finished_job: Job, rows: list[dict[str, Any]]) -> None:
+    bins = json.loads((finished_job.folder / "bins.json").read_text())
+    annotated = {(r["data_source"], r["utterance_id"]): r for r in stage_rows(finished_job, "annotations")}
+    checked: Counter[str] = Counter()
+    for row in rows:
+        if row["task"] in CLOSED_ENDED:
+            assert row["evidence"], f"{row['sample_id']} rests on nothing"
+        for evidence in row["evidence"]:
+            fact = Fact(**evidence)
+            utterance = row["utterance_ids"][fact.audio]
+            source = next(r for (_, name), r in annotated.items() if name == utterance)
+            assert recomputed(source, bins, fact, fact.audio) == fact.value, (row["sample_id"], fact)
+            checked[fact.key] += 1
+    assert set(ATTRIBUTES) <= set(checked)
+    assert {"gender", "transcript", "word"} <= set(checked)
+
+
+def test_a_second_build_does_nothing(finished_job: Job) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished_job.folder.rglob("*") if p.is_file()}
+    build(finished_job.config)
+    after = {p: p.stat().st_mtime_ns for p in finished_job.folder.rglob("*") if p.is_file()}
+    assert after == before
+
+
+def test_the_summary_counts_what_is_there(finished_job: Job, rows: list[dict[str, Any]]) -> None:
+    summary = summarise(finished_job.root)
+    assert summary.complete
+    assert summary.release is not None
+    assert sum(summary.release["rows"].values()) == len(rows)
+    assert summary.release["generators"] == dict(Counter(row["generator"] for row in rows))
+    pairs = summary.stages["instructions"].counts["pairs"]
+    accepted = sum(count for label, count in pairs.items() if label.endswith("/accepted"))
+    assert accepted == len(rows)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_hugging_face_datasets_loads_every_config(
+    finished_job: Job, rows: list[dict[str, Any]], task: str, tmp_path: Path
+) -> None:
+    import datasets
+
+    loaded = datasets.load_dataset(str(finished_job.folder / "release"), task, cache_dir=str(tmp_path))
+    for split, name in SPLIT_NAMES.items():
+        expected = {r["sample_id"]: r for r in rows if r["task"] == task and r["split"] == split}
+        assert set(loaded[name]["sample_id"]) == set(expected)
+        for row in loaded[name]:
+            assert row["messages"] == expected[row["sample_id"]]["messages"]
