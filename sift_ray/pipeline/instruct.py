@@ -11,7 +11,8 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -27,6 +28,9 @@ from sift_ray.pipeline.stages import instruct_stage
 from sift_ray.pipeline.waves import Expected, run_waves, table_digest
 from sift_ray.schema import INSTRUCTIONS, conform
 from sift_ray.storage import OutputRoot, StorageError, WaveManifest, read_manifest, read_table, wave_files
+
+if TYPE_CHECKING:
+    from sift_ray.instruct.vllm_engine import VllmEngine
 
 log = logging.getLogger(__name__)
 
@@ -147,11 +151,21 @@ class Answering:
     """The actor that holds one vLLM engine; batches run concurrently, so that the engine is never short of work."""
 
     def __init__(self, config: InstructConfig, model: str, progress: Progress) -> None:
+        self._config = config
+        self._model = model
+        self._progress = progress
+        self._engine: VllmEngine | None = None
+        self._starting = asyncio.Lock()
+
+    async def _started(self) -> VllmEngine:
+        """Return the engine, started by the first batch: it belongs to the loop that calls it."""
         from sift_ray.instruct.vllm_engine import VllmEngine
 
-        self._config = config
-        self._progress = progress
-        self._engine = VllmEngine.start(config, model)
+        async with self._starting:
+            if self._engine is None:
+                cache = self._config.model_cache
+                self._engine = VllmEngine.start(self._model, self._config.vllm, None if cache is None else Path(cache))
+        return self._engine
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """Answer a batch of requests, all of them in flight at once."""
@@ -159,8 +173,10 @@ class Answering:
         from sift_ray.instruct.ladder import run_request
         from sift_ray.instruct.requests import Request
 
+        engine = await self._started()
+
         async def answer(row: dict[str, Any]) -> dict[str, Any]:
-            result = await run_request(Request.from_row(row), self._engine, self._config)
+            result: dict[str, Any] = await run_request(Request.from_row(row), engine, self._config)
             self._progress.add(1)
             return result
 

@@ -101,7 +101,9 @@ annotate: {{error_budget: 1.0, align: {{min_train_s: 3600}}}}
     return {row["utterance_id"]: row for row in table}
 
 
-@pytest.mark.parametrize("name", ["good", "eight_bit", "stereo", "96_khz", "digits_and_emoji", "empty_transcript", "twice"])
+@pytest.mark.parametrize(
+    "name", ["good", "eight_bit", "stereo", "96_khz", "digits_and_emoji", "empty_transcript", "twice"]
+)
 def test_what_can_be_measured_is(annotated: dict[str, dict[str, Any]], name: str) -> None:
     row = annotated[name]
     assert (row["status"], row["reject_reason"]) == ("ok", None)
@@ -170,6 +172,9 @@ def test_too_many_rejects_stop_the_wave_and_say_why(local_ray: None, tmp_path: P
         f"output: {tmp_path / 'out'}\ncorpora: [{{type: manifest, name: quiet, path: {manifest}}}]\n", "quiet.yaml"
     )
     root = LocalRoot(config.output)
-    with RaySession(config) as session, pytest.raises(BudgetExceededError, match=r"100.0% was rejected.*decode/silent 4"):
+    with (
+        RaySession(config) as session,
+        pytest.raises(BudgetExceededError, match=r"100.0% was rejected.*decode/silent 4"),
+    ):
         list(run_annotate(session, config, root, run_plan(config, root), {}))
     assert not root.exists("annotations/wave=00000/_MANIFEST.json")
