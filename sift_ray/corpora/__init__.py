@@ -1,0 +1,63 @@
+"""Readers of speech corpora in their published layouts: each yields utterances, one at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from sift_ray.config import (
+    CommonVoiceConfig,
+    CorpusConfig,
+    DemoConfig,
+    ManifestConfig,
+    MlsConfig,
+    VctkConfig,
+)
+from sift_ray.corpora.common_voice import read_common_voice
+from sift_ray.corpora.manifest import read_manifest
+from sift_ray.corpora.mls import read_mls
+from sift_ray.corpora.utterance import CorpusError, Utterance
+from sift_ray.corpora.vctk import read_vctk
+
+__all__ = ["CorpusError", "Utterance", "read_corpus"]
+
+
+def read_corpus(config: CorpusConfig) -> Iterator[Utterance]:
+    """Yield the utterances of one corpus in a fixed order, bad rows among them with their reject reason.
+
+    A `demo` corpus is written first when it is not there, and then read as the three corpora
+    `<name>_mls`, `<name>_common_voice` and `<name>_vctk`.
+
+    Raises:
+        CorpusError: the corpus can't be read as a whole (no such folder, a column missing in a table).
+    """
+    match config:
+        case MlsConfig():
+            return read_mls(config)
+        case CommonVoiceConfig():
+            return read_common_voice(config)
+        case VctkConfig():
+            return read_vctk(config)
+        case ManifestConfig():
+            return read_manifest(config)
+        case DemoConfig():
+            return _read_demo(config)
+
+
+def _read_demo(config: DemoConfig) -> Iterator[Utterance]:
+    # scipy and soxr come with it, which the other readers do without
+    from sift_ray.corpora.demo import write_demo
+
+    demo = write_demo(Path(config.path), seed=config.seed, minutes=config.minutes)
+    name, license_ = config.name, "CC0-1.0"
+    yield from read_mls(MlsConfig(type="mls", name=f"{name}_mls", path=str(demo.mls), license=license_))
+    yield from read_common_voice(
+        CommonVoiceConfig(
+            type="common_voice",
+            name=f"{name}_common_voice",
+            path=str(demo.common_voice),
+            license=license_,
+        )
+    )
+    if demo.vctk is not None:
+        yield from read_vctk(VctkConfig(type="vctk", name=f"{name}_vctk", path=str(demo.vctk), license=license_))

@@ -1,0 +1,95 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sift_ray.corpora.values import age_of, foreign_share, gender_of, split_by_speaker, split_of, text_of
+from sift_ray.schema import AGES, SPLITS
+
+
+@pytest.mark.parametrize(
+    ("text", "gender"),
+    [
+        ("F", "female"),
+        ("male", "male"),
+        ("male_masculine", "male"),
+        ("female_feminine", "female"),
+        ("other", None),
+        ("do_not_wish_to_say", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_gender_is_female_male_or_unknown(text: str | None, gender: str | None) -> None:
+    assert gender_of(text) == gender
+
+
+@pytest.mark.parametrize(
+    ("text", "age"),
+    [
+        ("fourties", "forties"),
+        ("teens", "teens"),
+        ("nineties", "nineties"),
+        ("23", "twenties"),
+        ("13", "teens"),
+        ("12", None),
+        ("99", "nineties"),
+        ("100", None),
+        ("²", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_age_is_a_decade_or_unknown(text: str | None, age: str | None) -> None:
+    assert age_of(text) == age
+
+
+@given(st.text())
+def test_age_of_anything_is_a_label_or_none(text: str) -> None:
+    assert age_of(text) is None or age_of(text) in AGES
+
+
+def test_text_is_composed_and_its_spaces_collapse() -> None:
+    assert text_of("  Cafe\u0301 \t au\u00a0 lait ") == "Café au lait"
+    assert text_of(" \u2028 ") is None
+    assert text_of(None) is None
+
+
+def test_split_names() -> None:
+    assert [split_of(name) for name in ("train", "Validation", "dev", "test", "holdout")] == [
+        "train",
+        "dev",
+        "dev",
+        "test",
+        None,
+    ]
+
+
+@given(st.text(), st.text(), st.text())
+def test_split_depends_on_the_speaker_alone(speaker: str, one: str, other: str) -> None:
+    assert split_by_speaker(speaker, one) == split_by_speaker(speaker, other)
+
+
+def test_split_shares_are_90_5_5_and_stable() -> None:
+    splits = [split_by_speaker(f"speaker{n}", "x") for n in range(20_000)]
+    shares = {split: splits.count(split) / len(splits) for split in SPLITS}
+    assert shares["dev"] == pytest.approx(0.05, abs=0.006)
+    assert shares["test"] == pytest.approx(0.05, abs=0.006)
+    # the very assignment is part of a release: it must not change between versions
+    assert (splits.index("dev"), splits.index("test")) == (60, 14)
+
+
+@pytest.mark.parametrize(
+    ("text", "share"),
+    [
+        ("plain", 0.0),
+        ("Çà et là, œuvre de Łódź, 1ª 2º", 0.0),
+        ("Привет, мир", 1.0),
+        ("日本語", 1.0),
+        ("ab вг", 0.5),
+        ("123 🙂 …", 0.0),
+    ],
+)
+def test_share_of_letters_that_are_not_latin(text: str, share: float) -> None:
+    assert foreign_share(text) == share

@@ -1,0 +1,170 @@
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from sift_ray.config import Config, parse_config
+from sift_ray.pipeline.stages import (
+    annotate_stage,
+    instruct_stage,
+    plan_stage,
+    summarise_annotations,
+    summarise_instructions,
+    summarise_utterances,
+)
+from sift_ray.schema import ANNOTATIONS, INSTRUCTIONS, UTTERANCES
+
+
+@pytest.fixture
+def text(tmp_path: Path) -> str:
+    (tmp_path / "clips.tsv").write_text("id\n")
+    return f"output: {tmp_path}/out\ncorpora: [{{type: manifest, name: mine, path: {tmp_path}/clips.tsv}}]\n"
+
+
+def config(text: str, *overrides: str) -> Config:
+    return parse_config(text, "job.yaml", overrides)
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "annotate.features.pool.actors=[2, 8]",
+        "annotate.features.pool.num_gpus=0.25",
+        "annotate.features.device=cuda",
+        "annotate.features.max_batch_s=100",
+        "annotate.decode.pool.batch_rows=3",
+        "annotate.error_budget=0.5",
+        "output=elsewhere",
+        "ray.num_cpus=99",
+    ],
+)
+def test_how_a_stage_runs_does_not_change_its_fingerprint(text: str, override: str) -> None:
+    assert annotate_stage(config(text, override), {}).fingerprint == annotate_stage(config(text), {}).fingerprint
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "annotate.features.pitch_floor=60",
+        "annotate.features.quality=none",
+        "annotate.decode.max_s=30",
+        "annotate.align.min_score=0.9",
+        "plan.wave_rows=7",
+        "corpora.0.version='2'",
+    ],
+)
+def test_what_a_stage_makes_does(text: str, override: str) -> None:
+    assert annotate_stage(config(text, override), {}).fingerprint != annotate_stage(config(text), {}).fingerprint
+
+
+def test_another_alignment_model_is_another_stage(text: str) -> None:
+    one, two = (annotate_stage(config(text), {"de": mark}).fingerprint for mark in ("a", "b"))
+    assert one != two
+
+
+def test_instructions_depend_on_prompts_bins_and_sampling(text: str) -> None:
+    base = instruct_stage(config(text), "annotations", "bins", {"prompts": "p"}).fingerprint
+    assert instruct_stage(config(text), "annotations", "bins", {"prompts": "q"}).fingerprint != base
+    assert instruct_stage(config(text), "annotations", "other", {"prompts": "p"}).fingerprint != base
+    hot = config(text, "instruct.sampling.temperature=1.0")
+    assert instruct_stage(hot, "annotations", "bins", {"prompts": "p"}).fingerprint != base
+    wide = config(text, "instruct.concurrent_batches=9")
+    assert instruct_stage(wide, "annotations", "bins", {"prompts": "p"}).fingerprint == base
+
+
+def test_no_secret_can_be_in_a_fingerprints_record(text: str) -> None:
+    stage = plan_stage(config(text, "storage.endpoint_url=http://user:hunter2@host"))
+    assert "hunter2" not in str(stage.ingredients)
+
+
+def utterance(number: int, **more: Any) -> dict[str, Any]:
+    base = {
+        "unit_id": number,
+        "utterance_id": f"u{number}",
+        "corpus": "c",
+        "data_source": "c_en",
+        "language": "en",
+        "split": "train",
+        "duration_s": 3600.0,
+        "status": "ok",
+    }
+    return {**base, **more}
+
+
+def bad(number: int, stage: str, reason: str) -> dict[str, Any]:
+    return utterance(number, status="rejected", reject_stage=stage, reject_reason=reason, duration_s=None)
+
+
+def test_utterances_are_counted_by_corpus_language_and_split() -> None:
+    rows = [utterance(1), utterance(2, split="dev", duration_s=None), bad(3, "plan", "missing_audio")]
+    counts = summarise_utterances(pa.Table.from_pylist(rows, schema=UTTERANCES))
+    assert counts == {
+        "status": {"ok": 2, "rejected": 1},
+        "utterances": {"c/en/train": 1, "c/en/dev": 1},
+        "hours": {"c/en/train": 1.0},
+        "rejects": {"plan/missing_audio": 1},
+    }
+
+
+def test_annotations_count_what_was_not_aligned_and_not_measured() -> None:
+    rows = [
+        utterance(1, words=[], pitch_median_hz=120.0, null_reasons=[]),
+        utterance(2, alignment_reason="low_confidence", null_reasons=["c50_db:too_short", "snr_db:too_short"]),
+        utterance(3, alignment_reason="low_confidence", null_reasons=["c50_db:too_short"]),
+        bad(4, "decode", "silent"),
+    ]
+    counts = summarise_annotations(pa.Table.from_pylist(rows, schema=ANNOTATIONS))
+    assert counts["aligned"] == {"en": 1}
+    assert counts["unaligned"] == {"en/low_confidence": 2}
+    assert counts["unknown"] == {"c50_db:too_short": 2, "snr_db:too_short": 1}
+    assert counts["rejects"] == {"decode/silent": 1}
+
+
+def test_instructions_count_pairs_rules_and_tokens() -> None:
+    def row(number: int, *pairs: tuple[bool, str | None], **more: Any) -> dict[str, Any]:
+        return {
+            "unit_id": number,
+            "task": "open_ended",
+            "language": "de",
+            "split": "train",
+            "data_source": "c_de",
+            "utterance_ids": ["u"],
+            "audio_uris": ["/u.wav"],
+            "model": "org/model",
+            "prompt_hash": "0",
+            "pairs": [
+                {
+                    "question": "q",
+                    "answer": "a",
+                    "accepted": accepted,
+                    "reason": reason,
+                    "evidence": [],
+                    "generator": "org/model",
+                    "attempt": attempt,
+                }
+                for attempt, (accepted, reason) in enumerate(pairs)
+            ],
+            **more,
+        }
+
+    rows = [
+        row(1, (False, "language"), (True, None), finish_reason="stop", prompt_tokens=100, cached_tokens=80),
+        row(2, (False, "language"), (False, "length"), finish_reason="length", generated_tokens=7),
+        row(3),
+    ]
+    counts = summarise_instructions(pa.Table.from_pylist(rows, schema=INSTRUCTIONS))
+    assert counts == {
+        "requests": {"all": 3, "answered": 1},
+        "pairs": {"open_ended/de/org/model/accepted": 1, "open_ended/de/org/model/rejected": 3},
+        "rejects": {"open_ended/language": 2, "open_ended/length": 1},
+        "attempts": {"open_ended/0/rejected": 2, "open_ended/1/accepted": 1, "open_ended/1/rejected": 1},
+        "finish": {"stop": 1, "length": 1, "unknown": 1},
+        "tokens": {"prompt": 100, "cached": 80, "generated": 7},
+    }
+
+
+def test_an_empty_shard_counts_nothing() -> None:
+    counts = summarise_instructions(INSTRUCTIONS.empty_table())
+    assert counts["requests"] == {"all": 0, "answered": 0}
+    assert counts["pairs"] == {}

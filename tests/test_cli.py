@@ -1,0 +1,70 @@
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from sift_ray import __version__
+from sift_ray.cli import app
+
+runner = CliRunner()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    clips = tmp_path / "clips.tsv"
+    clips.write_text("id\taudio\ttranscript\tlanguage\n")
+    path = tmp_path / "job.yaml"
+    path.write_text(f"output: {tmp_path / 'out'}\ncorpora: [{{type: manifest, name: mine, path: {clips}}}]\n")
+    return path
+
+
+def test_version() -> None:
+    assert runner.invoke(app, ["--version"]).output == f"sift-ray {__version__}\n"
+
+
+def test_every_stage_is_a_command() -> None:
+    text = runner.invoke(app, ["--help"]).output
+    for command in ("plan", "annotate", "bin", "instruct", "release", "build", "status"):
+        assert command in text
+
+
+def test_a_wrong_config_is_exit_2_and_names_the_line(config: Path) -> None:
+    config.write_text(config.read_text() + "plam: {}\n")
+    result = runner.invoke(app, ["build", str(config)])
+    assert result.exit_code == 2
+    assert f"{config}:3: plam: unknown key" in result.stderr
+
+
+def test_a_failed_job_is_exit_1_with_a_sentence_and_no_traceback(config: Path) -> None:
+    result = runner.invoke(app, ["plan", str(config)])
+    assert result.exit_code == 1
+    assert "PlanError: no corpus holds a single utterance" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("stage", ["annotate", "bin", "instruct", "release"])
+def test_a_stage_before_its_turn_says_what_comes_first(config: Path, stage: str) -> None:
+    result = runner.invoke(app, [stage, str(config)])
+    assert result.exit_code == 1
+    assert "run `sift-ray plan` first" in result.stderr
+
+
+def test_an_unknown_stage_to_restart_from_is_named(config: Path) -> None:
+    result = runner.invoke(app, ["build", str(config), "--restart-from", "annotating"])
+    assert result.exit_code == 1
+    assert "no stage 'annotating'; there are plan, annotate" in result.stderr
+
+
+def test_status_of_nothing_yet(config: Path) -> None:
+    result = runner.invoke(app, ["status", str(config)])
+    assert result.exit_code == 0
+    assert "0 of ?" in result.output
+
+
+def test_status_as_json(config: Path) -> None:
+    import json
+
+    result = runner.invoke(app, ["status", str(config), "--json"])
+    state = json.loads(result.stdout)
+    assert state["complete"] is False
+    assert set(state["stages"]) == {"utterances", "annotations", "instructions"}
