@@ -78,7 +78,9 @@ def _told(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        typer.echo(f"sift-ray: {type(error).__name__}: {error}", err=True)
+        # what a worker raised comes wrapped in its traceback; a person wants the sentence
+        reason = getattr(error, "cause", None) or error
+        typer.echo(f"sift-ray: {type(reason).__name__}: {reason}", err=True)
         typer.echo("(--debug shows the traceback)", err=True)
         raise typer.Exit(JOB_FAILED) from None
 

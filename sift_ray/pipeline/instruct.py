@@ -20,17 +20,20 @@ import ray
 import ray.data
 
 from sift_ray.config import Config, InstructConfig
-from sift_ray.metadata.bins import Rulers
+from sift_ray.instruct.prompts import prompt_hash
+from sift_ray.instruct.templates import templates_hash
+from sift_ray.metadata.phrases import phrase_file
+from sift_ray.metadata.rulers import Rulers
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Progress
 from sift_ray.pipeline.session import RaySession, bounded_retries
 from sift_ray.pipeline.stages import instruct_stage
 from sift_ray.pipeline.waves import Expected, run_waves, table_digest
-from sift_ray.schema import INSTRUCTIONS, conform
-from sift_ray.storage import OutputRoot, StorageError, WaveManifest, read_manifest, read_table, wave_files
+from sift_ray.schema import INSTRUCTIONS, LANGUAGES, TASKS, conform
+from sift_ray.storage import OutputRoot, StorageError, WaveManifest, fingerprint, read_manifest, read_table, wave_files
 
 if TYPE_CHECKING:
-    from sift_ray.instruct.vllm_engine import VllmEngine
+    from sift_ray.instruct.writer import Writer
 
 log = logging.getLogger(__name__)
 
@@ -49,8 +52,6 @@ def run_instruct(
 
     `made_from` are the fingerprints of the annotations and of the bins.
     """
-    from sift_ray.instruct.ladder import data_file_hashes
-
     stage = instruct_stage(config, *made_from, data_file_hashes())
 
     def start(wave: int, progress: Progress) -> tuple[ray.data.Dataset, Expected]:
@@ -60,6 +61,16 @@ def run_instruct(
         return _dataset(config, root, manifest, rulers, progress)
 
     return run_waves(session, root, stage, range(plan.waves), start)
+
+
+def data_file_hashes() -> dict[str, str]:
+    """Return the hash of every prompt, template and phrase file: what is written and accepted depends on them."""
+    hashes = {}
+    for language in LANGUAGES:
+        hashes[f"templates.{language}"] = templates_hash(language)
+        hashes[f"phrases.{language}"] = fingerprint({"text": phrase_file(language)})
+        hashes |= {f"prompts.{task}.{language}": prompt_hash(task, language) for task in TASKS}
+    return hashes
 
 
 def _dataset(
@@ -139,10 +150,15 @@ def _answers(config: Config, model: str, requests: Any, rows: int, progress: Pro
 
 def answer_from_templates(batch: pa.Table, config: InstructConfig, progress: Progress) -> pa.Table:
     """Answer a batch of requests with the template engine."""
-    from sift_ray.instruct.ladder import run_template_request
+    from sift_ray.instruct.ladder import run_request
     from sift_ray.instruct.requests import Request
+    from sift_ray.instruct.writer import TemplateWriter
 
-    rows = [run_template_request(Request.from_row(row), config) for row in batch.to_pylist()]
+    async def answer() -> list[dict[str, Any]]:
+        requests = (Request.from_row(row) for row in batch.to_pylist())
+        return [await run_request(request, TemplateWriter(), None, config) for request in requests]
+
+    rows = asyncio.run(answer())
     progress.add(len(rows))
     return _table(rows)
 
@@ -154,29 +170,33 @@ class Answering:
         self._config = config
         self._model = model
         self._progress = progress
-        self._engine: VllmEngine | None = None
+        self._writer: Writer | None = None
         self._starting = asyncio.Lock()
 
-    async def _started(self) -> VllmEngine:
-        """Return the engine, started by the first batch: it belongs to the loop that calls it."""
+    async def _started(self) -> Writer:
+        """Return the model's writer, its engine started by the first batch: it belongs to the loop that calls it."""
         from sift_ray.instruct.vllm_engine import VllmEngine
+        from sift_ray.instruct.writer import ModelWriter
 
         async with self._starting:
-            if self._engine is None:
+            if self._writer is None:
                 cache = self._config.model_cache
-                self._engine = VllmEngine.start(self._model, self._config.vllm, None if cache is None else Path(cache))
-        return self._engine
+                engine = VllmEngine.start(self._model, self._config.vllm, None if cache is None else Path(cache))
+                self._writer = ModelWriter({self._model: engine}, self._config)
+        return self._writer
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """Answer a batch of requests, all of them in flight at once."""
         from sift_ray.instruct.engine import EngineDied
         from sift_ray.instruct.ladder import run_request
         from sift_ray.instruct.requests import Request
+        from sift_ray.instruct.writer import TemplateWriter
 
-        engine = await self._started()
+        writer = await self._started()
+        fallback = TemplateWriter() if self._config.fallback == TEMPLATE else None
 
         async def answer(row: dict[str, Any]) -> dict[str, Any]:
-            result: dict[str, Any] = await run_request(Request.from_row(row), engine, self._config)
+            result = await run_request(Request.from_row(row), writer, fallback, self._config)
             self._progress.add(1)
             return result
 

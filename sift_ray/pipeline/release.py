@@ -196,7 +196,7 @@ def _card(config: Config, root: OutputRoot, record: dict[str, Any]) -> str:
     backends = {} if annotations is None else annotations.versions
     return dataset_card(
         config.release.name,
-        rows,  # type: ignore[arg-type]
+        rows,
         record["generators"],
         corpus_licenses(config),
         {

@@ -1,0 +1,70 @@
+"""From a transcript to what a model can align: tokens for words, and reasons where there is nothing to align."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from sift_ray.align.g2p import Phones
+from sift_ray.align.inventory import Inventory
+from sift_ray.align.lexicon import LexicalWord, Lexicon
+from sift_ray.align.protocol import AlignmentFailure
+from sift_ray.align.text import letters_in_script
+
+MOST_UNPRONOUNCEABLE: Final = 1 / 3
+"""Greatest share of a transcript's words that may have no pronunciation."""
+
+MOST_PHONES_PER_SECOND: Final = 35.0
+"""More than this nobody says: fast speech has 20 to 25."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpokenWord:
+    """A word and its pronunciations in the model's phones; none if it can't be pronounced."""
+
+    word: str
+    pronunciations: tuple[Phones, ...]
+
+
+def prepare(
+    lexicon: Lexicon, inventory: Inventory | None, transcripts: Sequence[str], durations_s: Sequence[float]
+) -> list[list[SpokenWord] | AlignmentFailure]:
+    """Return the words of each transcript, or why it can't be aligned to a clip of its duration.
+
+    With an `inventory`, pronunciations are told in its phones.
+    """
+    looked_up = lexicon.lookup_many(transcripts)
+    return [
+        _check(transcript, [_spoken(word, inventory) for word in words], duration)
+        for transcript, words, duration in zip(transcripts, looked_up, durations_s, strict=True)
+    ]
+
+
+def _spoken(word: LexicalWord, inventory: Inventory | None) -> SpokenWord:
+    if inventory is None:
+        return SpokenWord(word.word, word.pronunciations)
+    told = (inventory.translate(phones) for phones in word.pronunciations)
+    return SpokenWord(word.word, tuple(dict.fromkeys(phones for phones in told if phones)))
+
+
+def _check(transcript: str, words: list[SpokenWord], duration_s: float) -> list[SpokenWord] | AlignmentFailure:
+    if not transcript.strip():
+        return AlignmentFailure("empty_transcript", "the transcript is empty")
+    if not words:
+        return AlignmentFailure("no_words", f"nothing in {transcript[:60]!r} is a word")
+    latin, letters = letters_in_script(transcript)
+    if letters and latin < letters / 2:
+        return AlignmentFailure("other_script", f"{letters - latin} of {letters} letters are not Latin")
+    silent = [word.word for word in words if not word.pronunciations]
+    if len(silent) == len(words) or len(silent) > MOST_UNPRONOUNCEABLE * len(words):
+        return AlignmentFailure(
+            "unpronounceable",
+            f"{len(silent)} of {len(words)} words have no pronunciation: {', '.join(silent[:5])[:80]}",
+        )
+    phones = sum(min(map(len, word.pronunciations)) for word in words if word.pronunciations)
+    if phones > MOST_PHONES_PER_SECOND * duration_s:
+        return AlignmentFailure(
+            "transcript_too_long", f"{phones} phones can't be said in {duration_s:.2f} s; is it this clip's text?"
+        )
+    return words

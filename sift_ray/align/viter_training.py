@@ -1,0 +1,347 @@
+"""Train a viter model on clips and their transcripts: minutes of speech suffice.
+
+The recipe grows with the data: monophones under `TRIPHONE_S` of speech, triphones above, LDA and MLLT from `LDA_S`
+on. Never speaker adaptation (fMLLR): an utterance's spans must not depend on which others share its batch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import soundfile
+import viter
+from numpy.typing import NDArray
+
+from sift_ray.align.confidence import gather, score
+from sift_ray.align.inventory import Inventory
+from sift_ray.align.lexicon import Lexicon
+from sift_ray.align.phone_model import SILENCE, PhoneModel, frame_labels, observe
+from sift_ray.align.protocol import AlignmentFailure, TrainingClip, TrainingError
+from sift_ray.align.seed_speech import seed_speech
+from sift_ray.align.signal import PAD_S, STEP_S, energy_db, pad
+from sift_ray.align.transcripts import SpokenWord, prepare
+from sift_ray.align.viter_engine import RawAlignment, ViterModel, limit_threads
+from sift_ray.align.viter_files import (
+    DICTIONARY,
+    FACTS,
+    FORMAT,
+    MODEL,
+    PHONES,
+    REPORT,
+    SPOKEN,
+    TokenDictionary,
+    write_json,
+    write_spoken,
+)
+from sift_ray.schema import SAMPLE_RATE
+
+log = logging.getLogger(__name__)
+
+TRIPHONE_S: Final = 240.0
+LDA_S: Final = 3600.0
+SEEDED_S: Final = 480.0
+"""Less real speech than this is filled up to it with synthetic speech of the same texts."""
+LEAST_CLIPS: Final = 2
+LEAST_SILENCE_DROP_DB: Final = 6.0
+"""Silence must lie at least so far below the phones, in the middle clip."""
+MOST_LOUD_SILENCE: Final = 0.35
+"""Greatest share of the silence inside clips that may be as loud as speech."""
+_BATCH = 64
+_CLASSIFIED_CLIPS = 2000  # the phone classifier needs no more
+
+
+class _SpeechAsSilenceError(TrainingError):
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class SilenceCheck:
+    """Whether what the model calls silence is.
+
+    Attributes:
+        drop_db: median over clips of the phones' median level less that of silence.
+        loud_share: share of the silence inside the clips that is louder than its clip's median phone.
+    """
+
+    drop_db: float
+    loud_share: float
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingReport:
+    """How training went; `report.json` holds the same."""
+
+    language: str
+    recipe: str
+    clips: int
+    speakers: int
+    seconds_of_audio: float
+    seconds_of_seed: float  # synthetic speech besides
+    seconds_taken: float
+    left_out: dict[str, int]  # clips by the reason that they were not trained on
+    phones: int
+    standing_in: dict[str, str | None]  # phones too rare to be taught, and as what they are taught
+    unpronounceable: dict[str, int]
+    unaligned: int  # training clips that the finished model finds no path for
+    silence: SilenceCheck
+    median_score: float
+    seed: int
+    viter: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Text:
+    file: Path
+    transcript: str
+    synthetic: bool
+    words: list[SpokenWord]
+    duration_s: float
+
+
+def recipe_for(seconds: float) -> tuple[str, dict[str, Any]]:
+    """Return the recipe's name and viter's switches for `seconds` of real speech."""
+    if seconds < TRIPHONE_S:
+        # monophones share their states over the places in a word anyway
+        return "monophone", {"no_tri": True, "position_dependent": False}
+    if seconds < LDA_S:
+        return "triphone", {"no_lda": True, "no_sat": True}
+    return "triphone_lda", {"no_sat": True}
+
+
+def train_model(
+    language: str,
+    clips: Iterable[TrainingClip],
+    out: Path,
+    seed: int = 0,
+    *,
+    dictionary: Path | None = None,
+    threads: int = 1,
+) -> TrainingReport:
+    """Train on `clips` and write the model's folder (see `viter_files`) to `out`, whole or not at all.
+
+    The same clips in the same order and the same seed give the same model. Clips that can't be used (no words,
+    another script) are left out and counted. The waveforms go to a temporary folder, one at a time.
+
+    Raises:
+        TrainingError: too few clips, viter failed, or the silence that it learnt is speech.
+        AlignError: the dictionary can't be used.
+    """
+    started = time.monotonic()
+    limit_threads(threads)
+    lexicon = Lexicon(language, dictionary)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    partial = out.parent / f".{out.name}.{os.getpid()}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir()
+    try:
+        with tempfile.TemporaryDirectory(prefix="sift-ray-train-") as scratch:
+            trainer = _Trainer(language, lexicon, Path(scratch), partial, seed)
+            trainer.gather(clips)
+            report = trainer.train(started)
+        if dictionary is not None:
+            shutil.copyfile(dictionary, partial / DICTIONARY)
+        write_json(partial / REPORT, asdict(report))
+        if out.exists():
+            shutil.rmtree(out)
+        partial.rename(out)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+    return report
+
+
+class _Trainer:
+    def __init__(self, language: str, lexicon: Lexicon, scratch: Path, out: Path, seed: int) -> None:
+        self._language, self._lexicon, self._seed = language, lexicon, seed
+        self._corpus, self._dictionary, self._out = scratch / "corpus", scratch / "dict.txt", out
+        self._texts: list[_Text] = []
+        self._left_out: Counter[str] = Counter()
+        self._speakers: set[str | None] = set()
+
+    def gather(self, clips: Iterable[TrainingClip]) -> None:
+        """Write the usable clips, padded, to the corpus folder."""
+        self._write(clips, synthetic=False)
+        if len(self._texts) < LEAST_CLIPS:
+            raise TrainingError(
+                f"{self._language}: {len(self._texts)} usable clips to train an aligner on, and "
+                f"{dict(self._left_out)} left out; give more clips with transcripts, or a trained model"
+            )
+
+    def train(self, started: float) -> TrainingReport:
+        """Train and write all files but the report; once more with more synthetic speech if the silence is speech."""
+        self._add_seed(SEEDED_S - self._seconds(synthetic=False))
+        try:
+            return self._train_once(started)
+        except _SpeechAsSilenceError as error:
+            log.warning("%s; trying once more with more synthetic speech", error)
+        self._add_seed(SEEDED_S)
+        return self._train_once(started)
+
+    def _add_seed(self, seconds: float) -> None:
+        if seconds > 0:
+            texts = [text.transcript for text in self._texts if not text.synthetic]
+            clips = seed_speech(self._language, texts, seconds, self._seed + len(self._texts))
+            self._write(clips, synthetic=True)
+
+    def _seconds(self, *, synthetic: bool) -> float:
+        return sum(text.duration_s for text in self._texts if text.synthetic == synthetic)
+
+    def _write(self, clips: Iterable[TrainingClip], *, synthetic: bool) -> None:
+        for batch in _batches(clips):
+            durations = [clip.waveform.size / SAMPLE_RATE for clip in batch]
+            outcomes = prepare(self._lexicon, None, [clip.transcript for clip in batch], durations)
+            for clip, words, duration in zip(batch, outcomes, durations, strict=True):
+                if isinstance(words, AlignmentFailure):
+                    self._left_out[words.reason] += 1
+                elif not np.isfinite(clip.waveform).all():
+                    self._left_out["non_finite"] += 1
+                else:
+                    self._add(clip, words, duration, synthetic)
+
+    def _add(self, clip: TrainingClip, words: list[SpokenWord], duration: float, synthetic: bool) -> None:
+        # viter takes cepstral means by folder; a clip is aligned by its own later, so it is trained by its own
+        folder = self._corpus / f"c{len(self._texts):06d}"
+        folder.mkdir(parents=True)
+        file = folder / "clip.wav"
+        soundfile.write(file, pad(clip.waveform), SAMPLE_RATE, subtype="FLOAT")
+        self._texts.append(_Text(file, clip.transcript, synthetic, words, duration))
+        if not synthetic:
+            self._speakers.add(clip.speaker_id)
+
+    def _train_once(self, started: float) -> TrainingReport:
+        counts = Counter(p for text in self._texts for w in text.words for p in _likeliest(w))
+        inventory = Inventory.of_counts(counts)
+        tokens = TokenDictionary()
+        lines = [_line(text.words, inventory, tokens) for text in self._texts]
+        for text, line in zip(self._texts, lines, strict=True):
+            text.file.with_suffix(".txt").write_text(line, encoding="utf-8")
+        tokens.write(self._dictionary)
+        seconds, seed_s = self._seconds(synthetic=False), self._seconds(synthetic=True)
+        recipe, switches = recipe_for(seconds)
+        try:
+            viter.train(
+                self._corpus, self._out / MODEL, dict=self._dictionary, seed=self._seed, cpu=True, quiet=True,
+                no_pron_probs=True, **switches,
+            )  # fmt: skip
+        except viter.ViterError as error:
+            raise TrainingError(f"{self._language}: viter could not train on {seconds:.0f} s: {error}") from error
+        model = ViterModel(self._out / MODEL, self._dictionary)
+        real = [index for index, text in enumerate(self._texts) if not text.synthetic]
+        aligned = [
+            (file, raw)
+            for file, raw in self._align(model, [(self._texts[i].file, lines[i]) for i in real])
+            if raw is not None
+        ]
+        silence = self._check_silence(aligned)
+        phone_model, median_score = self._learn_phones(aligned[:_CLASSIFIED_CLIPS])
+        phone_model.save(self._out / PHONES)
+        known = sorted(model.phones & set(inventory.phones))
+        write_json(
+            self._out / FACTS,
+            {"format": FORMAT, "language": self._language, "recipe": recipe, "phones": known},
+        )
+        write_spoken(self._out / SPOKEN, ((w.word, w.pronunciations) for text in self._texts for w in text.words))
+        unpronounceable = Counter(w.word for t in self._texts for w in t.words if not w.pronunciations)
+        return TrainingReport(
+            language=self._language,
+            recipe=recipe,
+            clips=len(real),
+            speakers=len(self._speakers),
+            seconds_of_audio=round(seconds, 3),
+            seconds_of_seed=round(seed_s, 3),
+            seconds_taken=round(time.monotonic() - started, 3),
+            left_out=dict(self._left_out),
+            phones=len(known),
+            standing_in={p: inventory.stand_in(p) for p in sorted(counts) if inventory.stand_in(p) != p},
+            unpronounceable=dict(unpronounceable.most_common(100)),
+            unaligned=len(real) - len(aligned),
+            silence=silence,
+            median_score=median_score,
+            seed=self._seed,
+            viter=version("viter"),
+        )
+
+    def _align(
+        self, model: ViterModel, items: Sequence[tuple[Path, str]]
+    ) -> Iterator[tuple[Path, RawAlignment | None]]:
+        for first in range(0, len(items), _BATCH):
+            batch = items[first : first + _BATCH]
+            found = model.align([_read(file) for file, _ in batch], [line for _, line in batch])
+            yield from zip((file for file, _ in batch), found, strict=True)
+
+    def _check_silence(self, aligned: Sequence[tuple[Path, RawAlignment]]) -> SilenceCheck:
+        if not aligned:
+            raise TrainingError(f"{self._language}: the trained model aligns none of its own clips")
+        check = check_silence((_read(file), raw) for file, raw in aligned)
+        if check.drop_db < LEAST_SILENCE_DROP_DB or check.loud_share > MOST_LOUD_SILENCE:
+            raise _SpeechAsSilenceError(
+                f"{self._language}: the silence that was learnt is not silence: it lies {check.drop_db:.1f} dB under "
+                f"the phones (at least {LEAST_SILENCE_DROP_DB:g} are asked for) and {100 * check.loud_share:.0f} % of "
+                f"it inside the clips is as loud as speech (at most {100 * MOST_LOUD_SILENCE:.0f} %); "
+                "do the transcripts belong to these clips, and are the clips not all noise?"
+            )
+        return check
+
+    def _learn_phones(self, aligned: Sequence[tuple[Path, RawAlignment]]) -> tuple[PhoneModel, float]:
+        model = PhoneModel.fit((observe(_read(file)), raw.intervals) for file, raw in aligned)
+        scores = []
+        for file, raw in aligned:
+            clip = _read(file)
+            scores.append(score(gather(model, clip, observe(clip), raw.intervals, len(raw.words))))
+        return model, round(float(np.median(scores)), 4)
+
+
+def check_silence(aligned: Iterable[tuple[NDArray[np.float32], RawAlignment]]) -> SilenceCheck:
+    """Compare the level under silence with that under phones, over `(padded clip, alignment)`."""
+    drops, loud, inside = [], 0, 0
+    for clip, raw in aligned:
+        levels = energy_db(clip)
+        labels = frame_labels(raw.intervals, levels.size)
+        silent = np.array([i.phone == SILENCE for i in raw.intervals] + [False])[labels]
+        spoken = np.array([i.phone != SILENCE for i in raw.intervals] + [False])[labels]
+        if not spoken.any():
+            continue
+        level = float(np.median(levels[spoken]))
+        if silent.any():
+            drops.append(level - float(np.median(levels[silent])))
+        edge = round(PAD_S / STEP_S)
+        own = silent[edge:-edge]
+        inside += int(own.sum())
+        loud += int((levels[edge:-edge][own] > level).sum())
+    return SilenceCheck(round(float(np.median(drops)), 2) if drops else 0.0, round(loud / inside, 4) if inside else 0.0)
+
+
+def _likeliest(word: SpokenWord) -> Sequence[str]:
+    return word.pronunciations[0] if word.pronunciations else ()
+
+
+def _line(words: Sequence[SpokenWord], inventory: Inventory, tokens: TokenDictionary) -> str:
+    told = ((inventory.translate(phones) for phones in word.pronunciations) for word in words)
+    forms = (tuple(dict.fromkeys(phones for phones in word if phones)) for word in told)
+    return " ".join(tokens.token(word) for word in forms if word)
+
+
+def _read(file: Path) -> NDArray[np.float32]:
+    samples, _ = soundfile.read(file, dtype="float32")
+    return np.asarray(samples, np.float32)
+
+
+def _batches(clips: Iterable[TrainingClip]) -> Iterator[list[TrainingClip]]:
+    batch: list[TrainingClip] = []
+    for clip in clips:
+        batch.append(clip)
+        if len(batch) == _BATCH:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

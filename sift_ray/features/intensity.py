@@ -1,0 +1,78 @@
+"""Intensity as Praat measures it, and the speech activity that is read from it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+import parselmouth
+from numpy.typing import NDArray
+
+from sift_ray.features.tracks import STEP_S
+from sift_ray.schema import SAMPLE_RATE
+
+_PERIODS_PER_WINDOW: Final = 6.4  # Praat's Kaiser window is 6.4 periods of the lowest pitch long
+_SILENCE_DB: Final = -100.0  # Praat gives -300 dB to digital silence, which no later arithmetic is better for
+
+_PEAK_PERCENTILE: Final = 95.0
+_FLOOR_PERCENTILE: Final = 5.0
+_BELOW_PEAK_DB: Final = 30.0  # quieter than this under the peak is no speech, however low the floor
+_ABOVE_FLOOR_DB: Final = 6.0  # noise of one level varies by ±3 dB from frame to frame
+_MIN_CONTRAST_DB: Final = 6.0  # with less between floor and peak there are no pauses to find
+_MAX_GAP_S: Final = 0.2  # closures of plosives are speech; pauses are longer
+_MIN_BURST_S: Final = 0.05  # clicks are not speech
+
+
+def intensity_track(waveform: NDArray[np.float32], *, pitch_floor: float) -> tuple[NDArray[np.float32], float]:
+    """Measure intensity with Praat ("To Intensity", mean subtracted in each window).
+
+    Args:
+        waveform: float32 [n], 16 kHz.
+        pitch_floor: lowest F0 in Hz whose periods must not show in the track; sets the window, 6.4 / floor s.
+
+    Returns:
+        dB re 2e-5, float32 [frames], at least -100, and the centre of the first frame in s. No frames where the
+        clip is shorter than Praat's window.
+    """
+    if len(waveform) < (_PERIODS_PER_WINDOW / pitch_floor + STEP_S) * SAMPLE_RATE:
+        return np.empty(0, np.float32), 0.0
+    sound = parselmouth.Sound(waveform.astype(np.float64), sampling_frequency=SAMPLE_RATE)
+    intensity = sound.to_intensity(minimum_pitch=pitch_floor, time_step=STEP_S, subtract_mean=True)
+    levels = np.maximum(intensity.values[0], _SILENCE_DB)
+    return levels.astype(np.float32), float(intensity.x1)
+
+
+def speech_activity(intensity_db: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Tell the frames of speech from the pauses of an intensity track (dB, step 0.01 s).
+
+    The threshold lies 6 dB above the noise floor (5th percentile of the track), and no more than 30 dB under the
+    peak (95th percentile), so that it serves both recordings with steady noise and those with digital silence.
+    Gaps of at most 0.2 s are then closed and bursts under 0.05 s dropped. A track whose floor lies within 6 dB of
+    its peak has no pauses: all of it is active.
+
+    Returns:
+        bool [frames].
+    """
+    if not len(intensity_db):
+        return np.zeros(0, np.bool_)
+    peak, floor = np.percentile(intensity_db, (_PEAK_PERCENTILE, _FLOOR_PERCENTILE))
+    if peak - floor < _MIN_CONTRAST_DB:
+        return np.ones(len(intensity_db), np.bool_)
+    active: NDArray[np.bool_] = intensity_db > max(peak - _BELOW_PEAK_DB, floor + _ABOVE_FLOOR_DB)
+    starts, ends = _runs(active)
+    if not len(starts):
+        return active
+    joined = starts[1:] - ends[:-1] > round(_MAX_GAP_S / STEP_S)
+    starts = starts[np.concatenate(([True], joined))]
+    ends = ends[np.concatenate((joined, [True]))]
+    speech = np.zeros_like(active)
+    for start, end in zip(starts, ends, strict=True):
+        if end - start >= round(_MIN_BURST_S / STEP_S):
+            speech[start:end] = True
+    return speech
+
+
+def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Return where runs of True start, and where they have ended."""
+    edges = np.diff(np.concatenate(([0], mask.astype(np.int8), [0])))
+    return np.flatnonzero(edges == 1), np.flatnonzero(edges == -1)

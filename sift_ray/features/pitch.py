@@ -1,0 +1,67 @@
+"""Fundamental frequency by Praat's autocorrelation method (Boersma 1993), and its statistics.
+
+P. Boersma, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a
+sampled sound", IFA Proceedings 17 (1993). Parameters have Praat's names and Praat's defaults.
+"""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+import numpy as np
+import parselmouth
+from numpy.typing import NDArray
+
+from sift_ray.features.tracks import STEP_S
+from sift_ray.schema import SAMPLE_RATE
+
+MIN_VOICED_FRAMES: Final = 10
+"""Voiced frames (0.1 s in all) that an utterance's pitch is at least taken from."""
+
+_PERIODS_PER_WINDOW: Final = 3  # Praat's Hann window holds three periods of the floor
+_VOICING: Final = {
+    "max_number_of_candidates": 15,
+    "very_accurate": False,
+    "silence_threshold": 0.03,
+    "voicing_threshold": 0.45,
+    "octave_cost": 0.01,
+    "octave_jump_cost": 0.35,
+    "voiced_unvoiced_cost": 0.14,
+}
+
+
+class PitchStatistics(NamedTuple):
+    """Median, mean and (population) standard deviation of F0 over voiced frames, Hz; None: too few."""
+
+    median_hz: float | None
+    mean_hz: float | None
+    std_hz: float | None
+
+
+def pitch_track(
+    waveform: NDArray[np.float32], *, pitch_floor: float, pitch_ceiling: float
+) -> tuple[NDArray[np.float32], float]:
+    """Track F0 with Praat ("To Pitch (ac)").
+
+    Args:
+        waveform: float32 [n], 16 kHz.
+        pitch_floor: lowest F0 looked for, Hz; also sets the window, 3 / floor seconds.
+        pitch_ceiling: highest F0 looked for, Hz.
+
+    Returns:
+        F0 in Hz, float32 [frames], 0 where unvoiced, and the centre of the first frame in s. No frames where
+        the clip is shorter than Praat's window.
+    """
+    if len(waveform) < (_PERIODS_PER_WINDOW / pitch_floor + STEP_S) * SAMPLE_RATE:
+        return np.empty(0, np.float32), 0.0
+    sound = parselmouth.Sound(waveform.astype(np.float64), sampling_frequency=SAMPLE_RATE)
+    pitch = sound.to_pitch_ac(time_step=STEP_S, pitch_floor=pitch_floor, pitch_ceiling=pitch_ceiling, **_VOICING)
+    return pitch.selected_array["frequency"].astype(np.float32), float(pitch.x1)
+
+
+def pitch_statistics(f0_hz: NDArray[np.float32], min_frames: int = MIN_VOICED_FRAMES) -> PitchStatistics:
+    """Summarise a track (Hz, 0 where unvoiced); all None with fewer than `min_frames` voiced frames."""
+    voiced = f0_hz[f0_hz > 0].astype(np.float64)
+    if len(voiced) < min_frames:
+        return PitchStatistics(None, None, None)
+    return PitchStatistics(float(np.median(voiced)), float(voiced.mean()), float(voiced.std()))

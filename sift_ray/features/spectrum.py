@@ -1,0 +1,30 @@
+"""The one power spectrogram that the noise and the reverberation estimators share."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import fft, signal
+
+WINDOW: Final = 512
+"""Samples of a frame: 32 ms."""
+HOP: Final = 160
+"""Samples from frame to frame: 10 ms."""
+
+_HANN: Final = signal.get_window("hann", WINDOW).astype(np.float32)
+
+
+def power_spectrogram(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return float32 [frames, 257]: power of each Hann-windowed frame that fits in `waveform` whole.
+
+    Scaled so that a row's sum is the frame's mean square: of white noise of variance v, v on average.
+    """
+    if len(waveform) < WINDOW:
+        return np.empty((0, WINDOW // 2 + 1), np.float32)
+    frames = np.lib.stride_tricks.sliding_window_view(waveform, WINDOW)[::HOP]
+    spectrum = fft.rfft(frames * _HANN, axis=1)
+    power = spectrum.real**2 + spectrum.imag**2
+    power[:, 1:-1] *= 2.0  # the negative frequencies
+    return np.asarray(power / np.float32(WINDOW * np.sum(_HANN**2)), np.float32)

@@ -1,0 +1,1 @@
+"""Writing instructions about audio: prompts, engines, parsing, verification, and the ladder over them."""

@@ -1,0 +1,139 @@
+"""From a request to its row: try, read, verify; once more with the reasons; then a fallback or nothing.
+
+Every pair that was written is kept, refused ones with their reason, so that yields can be counted by rule.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sift_ray.config import InstructConfig
+from sift_ray.instruct.engine import RequestFailed
+from sift_ray.instruct.parse import parse_pairs
+from sift_ray.instruct.requests import CONTROLLABLE, Request
+from sift_ray.instruct.synthesis import attach_transcript
+from sift_ray.instruct.verify import Duplicates, verify
+from sift_ray.instruct.writer import Writer
+
+_EXCERPT: Final = 300
+"""Characters of an unreadable text that are kept for a person to look at."""
+
+
+async def run_request(
+    request: Request, writer: Writer, fallback: Writer | None, config: InstructConfig
+) -> dict[str, Any]:
+    """Return the row of `schema.INSTRUCTIONS` for `request`.
+
+    `writer` gets one attempt and `config.retries` more, until a pair is accepted; then `fallback`, if given, one.
+    Counts of tokens are sums over the attempts; `finish_reason` is that of the writer's last. A text that could
+    not be read, or an attempt that failed, is a refused pair with an empty question.
+
+    Raises:
+        EngineDied: the writer's engine is gone; the request is to be run again by another.
+    """
+    run = _Run(request)
+    reasons: list[str] = []
+    attempt = 0
+    for attempt in range(config.retries + 1):
+        reasons = await run.attempt(writer, attempt, reasons)
+        if run.accepted:
+            break
+    if not run.accepted and fallback is not None:
+        await run.attempt(fallback, attempt + 1, reasons, counts=False)
+    return {
+        **request.identity(),
+        "pairs": run.pairs,
+        "model": writer.name(request.task),
+        "prompt_hash": writer.prompt_hash(request.task, request.language),
+        "finish_reason": run.finish_reason,
+        "prompt_tokens": run.prompt_tokens,
+        "cached_tokens": run.cached_tokens,
+        "generated_tokens": run.generated_tokens,
+    }
+
+
+@dataclass(slots=True)
+class _Run:
+    """One request under way."""
+
+    request: Request
+    pairs: list[dict[str, Any]] = field(default_factory=list)
+    accepted: int = 0
+    finish_reason: str | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+    generated_tokens: int = 0
+    seen: Duplicates = field(default_factory=Duplicates)
+
+    async def attempt(self, writer: Writer, attempt: int, reasons: Sequence[str], *, counts: bool = True) -> list[str]:
+        """Let `writer` write once and judge it; return the reasons of what was refused, each once."""
+        first = len(self.pairs)
+        generator = writer.name(self.request.task)
+        try:
+            generation = await writer.write(self.request, attempt, reasons)
+        except RequestFailed as failure:
+            self._keep("", failure.detail[:_EXCERPT], failure.reason, generator, attempt)
+            if counts:
+                self.finish_reason = "error"
+        else:
+            if counts:
+                self.finish_reason = generation.finish_reason
+                self.prompt_tokens += generation.prompt_tokens
+                self.cached_tokens += generation.cached_tokens
+                self.generated_tokens += generation.generated_tokens
+            self._judge(generation.text, generator, attempt)
+        return list(dict.fromkeys(pair["reason"] for pair in self.pairs[first:] if pair["reason"]))
+
+    def _judge(self, text: str, generator: str, attempt: int) -> None:
+        request = self.request
+        read = parse_pairs(text, answers=request.task != CONTROLLABLE)
+        for question, answer in read.pairs:
+            if self.accepted == request.pairs_wanted:
+                self._keep(question, answer, "surplus", generator, attempt)
+                continue
+            verdict = verify(request.task, request.language, question, answer, request.facts, request.focus, self.seen)
+            if verdict.accepted:
+                self.accepted += 1
+                evidence = [fact._asdict() for fact in verdict.evidence]
+                self._keep(self._final(question), answer, None, generator, attempt, evidence)
+            else:
+                self._keep(question, answer, verdict.reason, generator, attempt)
+        for problem in dict.fromkeys(read.problems):
+            self._keep("", _excerpt(text), f"parse_{problem}", generator, attempt)
+
+    def _final(self, question: str) -> str:
+        """Return the question as it is published: a synthesis prompt gets the text to be spoken."""
+        if self.request.task != CONTROLLABLE:
+            return question
+        transcript = self.request.fact("transcript")
+        if transcript is None:
+            raise ValueError(f"unit {self.request.unit_id}: a controllable generation without a transcript")
+        return attach_transcript(self.request.language, question, transcript)
+
+    def _keep(
+        self,
+        question: str,
+        answer: str,
+        reason: str | None,
+        generator: str,
+        attempt: int,
+        evidence: Sequence[dict[str, Any]] = (),
+    ) -> None:
+        self.pairs.append(
+            {
+                "question": question,
+                "answer": answer,
+                "accepted": reason is None,
+                "reason": reason,
+                "evidence": list(evidence),
+                "generator": generator,
+                "attempt": attempt,
+            }
+        )
+
+
+def _excerpt(text: str) -> str:
+    """Return the start of `text` as a table can hold it: halves of surrogate pairs are replaced."""
+    return text[:_EXCERPT].encode("utf-8", "replace").decode("utf-8")

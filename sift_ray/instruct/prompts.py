@@ -1,0 +1,146 @@
+"""Turn a request into a chat: instructions and examples first, which never change, and what is known last.
+
+The texts are data: `prompts/frame.<language>.j2` (rules, retry) and `prompts/<task>.<language>.j2` (task, how it is
+asked, examples), Jinja blocks rendered in a sandbox. What precedes the last turn is the same for all requests of a
+task, language and form, so that a prefix cache carries it.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from collections.abc import Sequence
+from importlib import resources
+from typing import Any, Final
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from sift_ray.instruct.engine import Message
+from sift_ray.instruct.requests import CONTROLLABLE, WORD_ALIGN, Request
+from sift_ray.metadata.phrases import phrases
+from sift_ray.metadata.record import Fact, render
+
+_FOLDER: Final = resources.files("sift_ray.instruct").joinpath("prompts")
+_FRAME: Final = "frame"
+_WORDS_SHOWN = 4  # of the words, in a request about one thing
+
+
+class PromptError(ValueError):
+    """A prompt file is missing or can't be rendered; the message names it."""
+
+
+def render_prompt(request: Request, reasons: Sequence[str] = ()) -> tuple[Message, ...]:
+    """Return the chat for `request`; `reasons` say why the last try was refused.
+
+    Raises:
+        PromptError: the prompt file has an error, or a placeholder that nothing fills.
+    """
+    form = "one" if request.pairs_wanted == 1 else "many"
+    known = render(shown_facts(request), request.language)
+    asked = _ask(request.task, request.language, request.pairs_wanted, request.focus)
+    last = f"{known}\n{asked}"
+    if reasons:
+        last = f"{last}\n{_block(_FRAME, request.language, 'retry', reasons=tuple(reasons))}"
+    return (*_static(request.task, request.language, form), Message("user", last))
+
+
+def shown_facts(request: Request) -> tuple[Fact, ...]:
+    """Return the facts that the prompt shows: all, or with a focus those that it names.
+
+    Of words, a focused request shows a few neighbours for which the asked key is known, chosen by the seed. The
+    transcript of a controllable generation is kept back.
+    """
+    if request.task == CONTROLLABLE:
+        return tuple(f for f in request.facts if f.key != "transcript")
+    if not request.focus:
+        return request.facts
+    if request.task == WORD_ALIGN:
+        places = focus_positions(request)
+        keys = {*request.focus, "word"}
+        return tuple(f for f in request.facts if f.position in places and f.key in keys)
+    return tuple(f for f in request.facts if f.position == 0 and f.key in request.focus)
+
+
+def focus_positions(request: Request) -> tuple[int, ...]:
+    """Return the positions of the few neighbouring words that a focused word-align request is about."""
+    known = sorted({f.position for f in request.facts if f.position and f.key in request.focus})
+    if len(known) <= _WORDS_SHOWN:
+        return tuple(known)
+    start = request.seed % (len(known) - _WORDS_SHOWN + 1)
+    return tuple(known[start : start + _WORDS_SHOWN])
+
+
+@functools.cache
+def prompt_hash(task: str, language: str) -> str:
+    """Return the hash of all that a prompt of `task` in `language` is made from, beside the request."""
+    digest = hashlib.sha256()
+    for name in (_FRAME, task):
+        digest.update(_source(name, language).encode())
+    return digest.hexdigest()[:16]
+
+
+@functools.cache
+def _static(task: str, language: str, form: str) -> tuple[Message, ...]:
+    """Return the turns that do not depend on the request."""
+    instructions = _block(task, language, "task").strip()
+    facts = [Fact(*fact) for fact in _json_block(task, language, f"{form}_facts")]
+    answer = _block(task, language, form).strip()
+    pairs = json.loads(answer)
+    focus = _json_block(task, language, f"{form}_focus") if form == "one" or task == CONTROLLABLE else ()
+    asked = _ask(task, language, 1 if isinstance(pairs, dict) else len(pairs), tuple(focus))
+    return (
+        Message("system", _block(_FRAME, language, "system", task=instructions).strip()),
+        Message("user", f"{render(facts, language)}\n{asked}"),
+        Message("assistant", answer),
+    )
+
+
+def _ask(task: str, language: str, pairs: int, focus: Sequence[str]) -> str:
+    wording = phrases(language)
+    names = [wording.key_name(key) for key in focus]
+    return _block(task, language, "ask", pairs=pairs, focus=names).strip()
+
+
+def _json_block(task: str, language: str, block: str) -> list[Any]:
+    text = _block(task, language, block)
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise PromptError(f"prompt {task}.{language}.j2, block {block}: not JSON: {error}") from error
+    if not isinstance(value, list):
+        raise PromptError(f"prompt {task}.{language}.j2, block {block}: expected a JSON list")
+    return value
+
+
+def _block(name: str, language: str, block: str, **values: Any) -> str:
+    template = _template(name, language)
+    if block not in template.blocks:
+        raise PromptError(f"prompt {name}.{language}.j2 has no block {block!r}")
+    try:
+        return "".join(template.blocks[block](template.new_context(values)))
+    except jinja2.TemplateError as error:
+        raise PromptError(f"prompt {name}.{language}.j2, block {block}: {error}") from error
+
+
+@functools.cache
+def _environment() -> ImmutableSandboxedEnvironment:
+    # autoescape is for HTML; what is written here is plain text for a model
+    return ImmutableSandboxedEnvironment(undefined=jinja2.StrictUndefined, autoescape=False)
+
+
+@functools.cache
+def _template(name: str, language: str) -> jinja2.Template:
+    try:
+        return _environment().from_string(_source(name, language))
+    except jinja2.TemplateSyntaxError as error:
+        raise PromptError(f"prompt {name}.{language}.j2, line {error.lineno}: {error.message}") from error
+
+
+@functools.cache
+def _source(name: str, language: str) -> str:
+    try:
+        return _FOLDER.joinpath(f"{name}.{language}.j2").read_text(encoding="utf-8")
+    except OSError as error:
+        raise PromptError(f"prompt {name}.{language}.j2: {error.strerror}") from error

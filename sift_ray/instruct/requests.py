@@ -1,0 +1,277 @@
+"""Which task is asked of which utterance, and about what: decided by hashes of `unit_id`, so that a re-run repeats.
+
+Rows of one wave go in, requests come out, one a (unit, task). Nothing depends on the order of the rows or on what
+else lies in the wave, except comparisons, whose partners come from the same wave.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import pyarrow as pa
+
+from sift_ray.config import InstructConfig
+from sift_ray.metadata.categories import ATTRIBUTES, WORD_ATTRIBUTES, WORD_KEY
+from sift_ray.metadata.record import Fact, OrdinalSource, facts_of
+from sift_ray.schema import REQUESTS, TASKS
+
+ACOUSTIC: Final = "closed_ended_acoustic_level"
+CONTENT: Final = "closed_ended_content_level"
+WORD_ALIGN: Final = "closed_ended_word_align"
+COMPARISON: Final = "closed_ended_comparison"
+OPEN_ENDED: Final = "open_ended"
+CONTROLLABLE: Final = "controllable_generation"
+
+SPEAKER_KEYS: Final = ("gender", "age_category", "accent")
+COMPARED_KEYS: Final = (*ATTRIBUTES, *SPEAKER_KEYS)
+SPOKEN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    ACOUSTIC: (*ATTRIBUTES, "language"),
+    CONTENT: ("phonemes", "age_category", "accent", "gender", "transcript", "language"),
+    WORD_ALIGN: ("transcript",),
+    COMPARISON: COMPARED_KEYS,
+    OPEN_ENDED: (*ATTRIBUTES, *SPEAKER_KEYS, "transcript", "language"),
+    CONTROLLABLE: ("average_pitch", "pitch_variation", "speaking_rate", "average_intensity", *SPEAKER_KEYS),
+}
+"""Utterance-level keys that a task's texts may speak of (words come with word-align alone)."""
+
+_NOT_ASKED = ("phonemes",)  # known to the model, but nobody who uploads audio asks for IPA
+_PARTNER_WINDOW = 16  # how far along the ring a comparison looks for a partner that differs
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One row of `schema.REQUESTS`: a task asked about one utterance, or two in a comparison."""
+
+    unit_id: int
+    task: str
+    language: str
+    split: str
+    data_source: str
+    utterance_ids: tuple[str, ...]
+    audio_uris: tuple[str, ...]
+    engine: str
+    facts: tuple[Fact, ...]
+    focus: tuple[str, ...]
+    pairs_wanted: int
+    seed: int
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Request:
+        """Read a row of the requests table, as `to_pylist` gives it."""
+        facts = tuple(Fact(f["key"], f["value"], f["audio"], f["position"]) for f in row["facts"])
+        values = {name: row[name] for name in cls.__slots__}
+        for name in ("utterance_ids", "audio_uris", "focus"):
+            values[name] = tuple(values[name])
+        return cls(**{**values, "facts": facts})
+
+    def to_row(self) -> dict[str, Any]:
+        """Return the row of `schema.REQUESTS`."""
+        row = {name: getattr(self, name) for name in self.__slots__}
+        return {**row, "facts": [fact._asdict() for fact in self.facts]}
+
+    def identity(self) -> dict[str, Any]:
+        """Return the columns that `schema.INSTRUCTIONS` repeats."""
+        return {
+            "unit_id": self.unit_id,
+            "task": self.task,
+            "language": self.language,
+            "split": self.split,
+            "data_source": self.data_source,
+            "utterance_ids": list(self.utterance_ids),
+            "audio_uris": list(self.audio_uris),
+        }
+
+    def fact(self, key: str, audio: int = 0, position: int = 0) -> str | None:
+        """Return the value known for `key`, or None."""
+        for fact in self.facts:
+            if fact.key == key and fact.audio == audio and fact.position == position:
+                return fact.value
+        return None
+
+
+def plan_requests(annotations: pa.Table, rulers: OrdinalSource, config: InstructConfig) -> pa.Table:
+    """Return the requests of one wave (`schema.REQUESTS`) for its annotated utterances (`schema.ANNOTATIONS`).
+
+    A task is asked of an utterance if enough is known for it and its hash falls within the task's `fraction`;
+    of those, `engine_share` go to the config's engine and the rest to the templates. Sorted by task, then by hash.
+    """
+    units = _usable_units(annotations, rulers)
+    requests: list[Request] = []
+    for task in TASKS:
+        if config.task(task).fraction == 0.0:
+            continue
+        if task == COMPARISON:
+            requests.extend(_comparisons(units, config))
+        else:
+            asked = (_single(unit, task, config) for unit in units)
+            requests.extend(request for request in asked if request is not None)
+    requests.sort(key=lambda r: (TASKS.index(r.task), r.seed, r.unit_id))
+    return pa.Table.from_pylist([request.to_row() for request in requests], schema=REQUESTS)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unit:
+    unit_id: int
+    language: str
+    split: str
+    data_source: str
+    utterance_id: str
+    audio_uri: str
+    facts: tuple[Fact, ...]
+
+
+def _usable_units(annotations: pa.Table, rulers: OrdinalSource) -> list[_Unit]:
+    columns = ["unit_id", "language", "split", "data_source", "utterance_id", "audio_uri", "status"]
+    rows = annotations.select(columns).to_pylist()
+    facts = facts_of(annotations, rulers)
+    units = []
+    for row, known in zip(rows, facts, strict=True):
+        # without audio there is nothing that a question could be about
+        if row.pop("status") == "ok" and row["audio_uri"] is not None:
+            units.append(_Unit(**row, facts=tuple(known)))
+    return units
+
+
+def _hash(unit_id: int, *purpose: str) -> int:
+    """Return 63 well-mixed bits that depend on the unit and the purpose alone."""
+    data = "\0".join((str(unit_id), *purpose)).encode()
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") >> 1
+
+
+def _falls_within(share: float, unit_id: int, *purpose: str) -> bool:
+    return _hash(unit_id, *purpose) < share * 2**63
+
+
+def _choose(keys: Sequence[str], count: int, unit_id: int, *purpose: str) -> tuple[str, ...]:
+    """Choose `count` of `keys`, each as likely as any other; in the order of `keys`."""
+    ranked = sorted(keys, key=lambda key: _hash(unit_id, *purpose, key))
+    chosen = set(ranked[:count])
+    return tuple(key for key in keys if key in chosen)
+
+
+def _engine(unit_id: int, task: str, config: InstructConfig) -> str:
+    if config.engine == "template":
+        return "template"
+    share = config.task(task).engine_share
+    return config.engine if _falls_within(share, unit_id, task, "engine") else "template"
+
+
+def _single(unit: _Unit, task: str, config: InstructConfig) -> Request | None:
+    """Return the request of `task` about one utterance; None if not enough is known or it is not its turn."""
+    if not _falls_within(config.task(task).fraction, unit.unit_id, task, "fraction"):
+        return None
+    facts = _facts_for(unit.facts, task)
+    keys = _focusable(facts, task)
+    if not keys:
+        return None
+    if task == CONTROLLABLE:
+        return _controllable(unit, facts, keys, config)
+    focus: tuple[str, ...] = ()
+    if config.facts_per_request is not None:
+        focus = _choose(keys, config.facts_per_request, unit.unit_id, task, "focus")
+    return _request([unit], task, facts, focus, config)
+
+
+def _controllable(
+    unit: _Unit, facts: tuple[Fact, ...], keys: tuple[str, ...], config: InstructConfig
+) -> Request | None:
+    """Ask for a synthesis prompt from a random subset of the characteristics; needs the text to be spoken."""
+    transcript = next((f for f in unit.facts if f.key == "transcript"), None)
+    if transcript is None:
+        return None
+    most = min(len(keys), config.facts_per_request or len(keys))
+    count = 1 + _hash(unit.unit_id, CONTROLLABLE, "count") % most
+    focus = _choose(keys, count, unit.unit_id, CONTROLLABLE, "focus")
+    given = tuple(fact for fact in facts if fact.key in focus)
+    return _request([unit], CONTROLLABLE, (*given, transcript), focus, config)
+
+
+def _facts_for(facts: Iterable[Fact], task: str) -> tuple[Fact, ...]:
+    keys = SPOKEN_KEYS[task]
+    return tuple(f for f in facts if (f.key in keys if f.position == 0 else task == WORD_ALIGN))
+
+
+def _focusable(facts: Sequence[Fact], task: str) -> tuple[str, ...]:
+    """Return the keys that a question of `task` can be about, given what is known."""
+    if task == WORD_ALIGN:
+        counts: dict[str, int] = defaultdict(int)
+        for fact in facts:
+            if fact.position and fact.key != WORD_KEY:
+                counts[fact.key] += 1
+        # a change needs two words
+        return tuple(key for key in WORD_ATTRIBUTES if counts[key] >= 2)
+    known = {f.key for f in facts if f.position == 0}
+    return tuple(key for key in SPOKEN_KEYS[task] if key in known and key not in _NOT_ASKED)
+
+
+def _comparisons(units: Sequence[_Unit], config: InstructConfig) -> list[Request]:
+    """Pair utterances of one split and language that differ somewhere, each used at most `comparison_uses` times.
+
+    The units of a group stand in a ring in the order of their hashes; each in turn leads a comparison with the next
+    one along the ring that may still be used and differs from it.
+    """
+    groups: dict[tuple[str, str], list[_Unit]] = defaultdict(list)
+    for unit in units:
+        groups[unit.split, unit.language].append(unit)
+    requests = []
+    for group in groups.values():
+        ring = sorted(group, key=lambda u: (_hash(u.unit_id, COMPARISON, "ring"), u.unit_id))
+        uses: dict[int, int] = defaultdict(int)
+        paired: set[frozenset[int]] = set()
+        for place, lead in enumerate(ring):
+            if not _falls_within(config.task(COMPARISON).fraction, lead.unit_id, COMPARISON, "fraction"):
+                continue
+            for step in range(1, min(_PARTNER_WINDOW, len(ring) - 1) + 1):
+                if uses[lead.unit_id] >= config.comparison_uses:
+                    break
+                partner = ring[(place + step) % len(ring)]
+                both = frozenset((lead.unit_id, partner.unit_id))
+                if uses[partner.unit_id] >= config.comparison_uses or both in paired:
+                    continue
+                request = _comparison(lead, partner, config)
+                if request is not None:
+                    requests.append(request)
+                    paired.add(both)
+                    uses[lead.unit_id] += 1
+                    uses[partner.unit_id] += 1
+                    break
+    return requests
+
+
+def _comparison(lead: _Unit, partner: _Unit, config: InstructConfig) -> Request | None:
+    first, second = _facts_for(lead.facts, COMPARISON), _facts_for(partner.facts, COMPARISON)
+    left, right = {f.key: f.value for f in first}, {f.key: f.value for f in second}
+    shared = [key for key in COMPARED_KEYS if key in left and key in right]
+    differing = [key for key in shared if left[key] != right[key]]
+    if not differing:
+        return None
+    focus: tuple[str, ...] = ()
+    if config.facts_per_request is not None:
+        focus = _choose(differing, config.facts_per_request, lead.unit_id, COMPARISON, "focus")
+    facts = (*first, *(fact._replace(audio=1) for fact in second))
+    return _request([lead, partner], COMPARISON, facts, focus, config)
+
+
+def _request(
+    units: Sequence[_Unit], task: str, facts: tuple[Fact, ...], focus: tuple[str, ...], config: InstructConfig
+) -> Request:
+    lead = units[0]
+    return Request(
+        unit_id=lead.unit_id,
+        task=task,
+        language=lead.language,
+        split=lead.split,
+        data_source=lead.data_source,
+        utterance_ids=tuple(unit.utterance_id for unit in units),
+        audio_uris=tuple(unit.audio_uri for unit in units),
+        engine=_engine(lead.unit_id, task, config),
+        facts=facts,
+        focus=focus,
+        pairs_wanted=config.task(task).pairs,
+        # vLLM takes seeds as C longs; 31 bits are plenty to tell requests apart
+        seed=_hash(lead.unit_id, task, "seed") >> 32,
+    )

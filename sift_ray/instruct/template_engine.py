@@ -1,0 +1,383 @@
+"""The second engine: questions and answers from templates, deterministic by seed, in the same JSON as a model's.
+
+It serves scale runs and tests, and stands in where a model fails. Each thing that can be asked is an `Item` with all
+its phrasings; the seed picks. What it writes goes through the same parser and verifier as a model's text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final, TypeVar
+
+from sift_ray.instruct.prompts import focus_positions
+from sift_ray.instruct.requests import (
+    ACOUSTIC,
+    COMPARED_KEYS,
+    COMPARISON,
+    CONTENT,
+    CONTROLLABLE,
+    OPEN_ENDED,
+    SPEAKER_KEYS,
+    WORD_ALIGN,
+    Request,
+)
+from sift_ray.instruct.templates import QuestionsAnswers, Templates, templates
+from sift_ray.metadata.categories import ATTRIBUTES, WORD_ATTRIBUTES, WORD_KEY
+from sift_ray.metadata.phrases import Phrases, phrases
+
+_MOST_ORDINAL = 20  # beyond, languages count words as nobody does
+_MOST_VOICE, _MOST_AUDIO = 3, 2  # facts in one open-ended answer
+_CONTENT_KEYS = ("gender", "age_category", "accent", "language", "transcript")
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One thing to ask: its questions and answers; any question goes with any answer.
+
+    `slots`, in languages with `own_words`, are the parts of an answer (of a synthesis prompt: of the question) that a
+    model may join by its own words, alternatives of each.
+    """
+
+    questions: tuple[str, ...]
+    answers: tuple[str, ...]
+    slots: tuple[tuple[str, ...], ...] = ()
+
+
+class Dice:
+    """Choices that depend on the seed and on how many were made before, alike on every machine."""
+
+    def __init__(self, *seed: object) -> None:
+        self._seed = "\0".join(map(str, seed)).encode()
+        self._thrown = 0
+
+    def below(self, limit: int) -> int:
+        """Return a number from 0 to `limit` - 1."""
+        self._thrown += 1
+        data = self._seed + self._thrown.to_bytes(4, "big")
+        return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") % limit
+
+    def pick(self, options: Sequence[T]) -> T:
+        """Return one of `options`."""
+        return options[self.below(len(options))]
+
+    def shuffled(self, options: Sequence[T]) -> list[T]:
+        """Return `options` in another order."""
+        left, order = list(options), []
+        while left:
+            order.append(left.pop(self.below(len(left))))
+        return order
+
+
+def write_pairs(request: Request, attempt: int = 0) -> str:
+    """Return up to `pairs_wanted` pairs for `request`, a JSON object a line; fewer where less is known.
+
+    A question or an answer occurs once; another `attempt` makes other choices.
+    """
+    dice = Dice(request.seed, request.task, attempt)
+    items = items_of(request, dice)
+    questions: set[str] = set()
+    answers: set[str] = set()
+    lines: list[str] = []
+    # every thing is asked once before any is asked in other words
+    for item in [*items, *items]:
+        if len(lines) == request.pairs_wanted:
+            break
+        fresh = [q for q in item.questions if q not in questions]
+        said = [a for a in item.answers if not a or a not in answers]
+        if fresh and said:
+            question, answer = dice.pick(fresh), dice.pick(said)
+            questions.add(question)
+            answers.add(answer)
+            lines.append(json.dumps({"q": question, "a": answer}, ensure_ascii=False))
+    return "\n".join(lines)
+
+
+def items_of(request: Request, dice: Dice) -> list[Item]:
+    """Return what can be asked in `request`, in an order that the dice decide."""
+    composer = _Composer(request, templates(request.language), phrases(request.language), dice)
+    makers: Mapping[str, Callable[[], list[Item]]] = {
+        ACOUSTIC: composer.about_sound,
+        CONTENT: composer.about_content,
+        WORD_ALIGN: composer.about_words,
+        COMPARISON: composer.about_differences,
+        OPEN_ENDED: composer.openly,
+        CONTROLLABLE: composer.as_synthesis_prompt,
+    }
+    return makers[request.task]()
+
+
+def sentence(text: str) -> str:
+    """Return `text` with a capital at its start."""
+    return text[:1].upper() + text[1:]
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    text: str
+    position: int
+    values: Mapping[str, str]
+
+
+class _Composer:
+    def __init__(self, request: Request, texts: Templates, wording: Phrases, dice: Dice) -> None:
+        self.request = request
+        self.texts = texts
+        self.wording = wording
+        self.dice = dice
+        self.known: tuple[dict[str, str], dict[str, str]] = (
+            {f.key: f.value for f in request.facts if f.position == 0 and f.audio == 0},
+            {f.key: f.value for f in request.facts if f.position == 0 and f.audio == 1},
+        )
+
+    def keys(self, allowed: Sequence[str]) -> list[str]:
+        """Return the keys that are known and asked for, in an order that the dice decide."""
+        wanted = [k for k in allowed if k in self.known[0] and (not self.request.focus or k in self.request.focus)]
+        return self.dice.shuffled(wanted)
+
+    # --- acoustic and content level -------------------------------------------------------------------------------
+
+    def about_sound(self) -> list[Item]:
+        return [item for key in self.keys((*ATTRIBUTES, "language")) for item in self._about(key)]
+
+    def about_content(self) -> list[Item]:
+        return [item for key in self.keys(_CONTENT_KEYS) for item in self._about(key)]
+
+    def _about(self, key: str) -> list[Item]:
+        value = self.known[0][key]
+        if key in ATTRIBUTES:
+            text = self.texts.attributes[key]
+            rest = self.texts.predicate(key, value)[1]
+            statements = tuple(self._statements(key, value))
+            return [Item(text.questions, statements, self._slots(text.subject, rest))]
+        said = self._content_value(key, value)
+        if said is None:
+            return []
+        text_of = self.texts.content[key]  # type: ignore[index]
+        answers = tuple(sentence(answer.format(x=said)) for answer in text_of.answers)
+        return [Item(text_of.questions, answers, self._slots("voice", said))]
+
+    def _slots(self, subject: str, rest: str) -> tuple[tuple[str, ...], ...]:
+        own = self.texts.own_words
+        return () if own is None else (own.voice if subject == "voice" else own.audio, (rest,))
+
+    def _statements(self, key: str, label: str) -> Iterator[str]:
+        verb, rest = self.texts.predicate(key, label)
+        for opener in self.texts.openers:
+            frame = self.texts.after_opener if opener else self.texts.main
+            for subject in self.texts.subjects[self.texts.attributes[key].subject]:
+                yield sentence(opener + frame.format(subject=subject, verb=verb, rest=rest))
+
+    def _content_value(self, key: str, value: str) -> str | None:
+        if key == "gender":
+            return self.texts.who.nouns[value]
+        if key == "transcript":
+            return self.texts.quoted(value)
+        return self.wording.phrase(key, value)
+
+    # --- words ----------------------------------------------------------------------------------------------------
+
+    def about_words(self) -> list[Item]:
+        """Ask about words in turn, each in one of the ways that it allows."""
+        words = self._words()
+        keys = [k for k in WORD_ATTRIBUTES if not self.request.focus or k in self.request.focus]
+        places = [(key, index) for key in keys for index, word in enumerate(words) if key in word.values]
+        items: list[Item] = []
+        for key, index in self.dice.shuffled(places)[: 2 * self.request.pairs_wanted]:
+            ways = self._ways(words, index, key)
+            if ways:
+                items.append(self.dice.pick(ways)())
+        return items
+
+    def _words(self) -> list[_Word]:
+        values: dict[int, dict[str, str]] = {}
+        for fact in self.request.facts:
+            if fact.position and fact.audio == 0:
+                values.setdefault(fact.position, {})[fact.key] = fact.value
+        return [
+            _Word(known.pop(WORD_KEY), position, known)
+            for position, known in sorted(values.items())
+            if WORD_KEY in known
+        ]
+
+    def _ways(self, words: Sequence[_Word], index: int, key: str) -> list[Callable[[], Item]]:
+        count = Counter(word.text.casefold() for word in words)
+        word = words[index]
+        shown = set(focus_positions(self.request)) if self.request.focus else None
+
+        def usable(other: _Word) -> bool:
+            unique = count[other.text.casefold()] == 1 and self.texts.quoted(other.text) is not None
+            return unique and (shown is None or other.position in shown)
+
+        if shown is not None and word.position not in shown:
+            return []
+        texts, ways = self.texts.words, []
+        last = index == len(words) - 1
+        if self.texts.quoted(word.text) is not None and (last or word.position <= _MOST_ORDINAL):
+            ways.append(lambda: self._word_item(texts.ordinal, key, word, last=last))
+        if not usable(word):
+            return ways
+        ways.append(lambda: self._word_item(texts.at, key, word))
+        if index and words[index - 1].position == word.position - 1 and usable(words[index - 1]):
+            ways.append(lambda: self._word_item(texts.after, key, words[index - 1], word))
+        if not last and words[index + 1].position == word.position + 1 and usable(words[index + 1]):
+            ways.append(lambda: self._word_item(texts.before, key, words[index + 1], word))
+        others = [w for w in words[index + 1 :] if key in w.values and usable(w)]
+        if others:
+            ways.append(lambda: self._change(key, word, self.dice.pick(others)))
+        return ways
+
+    def _word_item(
+        self, text: QuestionsAnswers, key: str, word: _Word, said: _Word | None = None, *, last: bool = False
+    ) -> Item:
+        """Fill phrasings about `word`, or about `said` next to it."""
+        texts = self.texts.words
+        nth = texts.last if last else texts.nth.format(n=self.wording.ordinal(word.position))
+        values = {
+            "name": texts.names[key],
+            "w": self.texts.quoted(word.text),
+            "v": self.texts.quoted(said.text) if said is not None else None,
+            "m": self.texts.predicate(key, (said or word).values[key])[1],
+            "nth": nth,
+        }
+        return _filled(text.questions, text.answers, values, self._word_slots(values["v"] or values["w"], values["m"]))
+
+    def _word_slots(self, *parts: str | None) -> tuple[tuple[str, ...], ...]:
+        """Return slots of words and how they are spoken, in turn."""
+        own = self.texts.own_words
+        if own is None:
+            return ()
+        return tuple((part if i % 2 else own.word.format(w=part),) for i, part in enumerate(parts) if part)
+
+    def _change(self, key: str, word: _Word, other: _Word) -> Item:
+        texts = self.texts.words
+        values = {
+            "name": texts.names[key],
+            "w": self.texts.quoted(word.text),
+            "v": self.texts.quoted(other.text),
+            "m": self.texts.predicate(key, word.values[key])[1],
+            "m2": self.texts.predicate(key, other.values[key])[1],
+        }
+        same = word.values[key] == other.values[key]
+        slots = self._word_slots(values["w"], values["m"], values["v"], values["m2"])
+        return _filled(texts.change.questions, (texts.same if same else texts.change).answers, values, slots)
+
+    # --- two recordings -------------------------------------------------------------------------------------------
+
+    def about_differences(self) -> list[Item]:
+        first, second = self.known
+        keys = [key for key in self.keys(COMPARED_KEYS) if key in second]
+        # what differs is more worth asking than what does not
+        keys.sort(key=lambda key: first[key] == second[key])
+        return [self._compared(key, first[key], second[key]) for key in keys]
+
+    def _compared(self, key: str, left: str, right: str) -> Item:
+        texts = self.texts.comparison
+        relation = "same" if left == right else "differs"
+        if key in ATTRIBUTES:
+            attribute = self.texts.attributes[key]
+            (verb, rest), (verb2, rest2) = (self.texts.predicate(key, label) for label in (left, right))
+            values: dict[str, str | None] = {"verb": verb, "rest": rest, "verb2": verb2, "rest2": rest2}
+            values["name"] = attribute.name
+            frames = getattr(texts, f"{attribute.subject}_{relation}")
+            slots = self._two_slots(attribute.subject, rest, rest2)
+        else:
+            values = {"x": self._content_value(key, left), "x2": self._content_value(key, right)}
+            values["name"] = texts.names[key]
+            frames = getattr(texts, f"{key}_{relation}")
+            slots = self._two_slots("voice", values["x"], values["x2"])
+        return _filled(texts.questions, frames, values, slots)
+
+    def _two_slots(self, subject: str, left: str | None, right: str | None) -> tuple[tuple[str, ...], ...]:
+        own = self.texts.own_words
+        if own is None or left is None or right is None:
+            return ()
+        return (own.first[subject],), (left,), (own.second[subject],), (right,)
+
+    # --- longer texts ---------------------------------------------------------------------------------------------
+
+    def openly(self) -> list[Item]:
+        """Describe the person, the voice and the recording from a few facts, then give advice."""
+        return [self._description() for _ in range(self.request.pairs_wanted)]
+
+    def _description(self) -> Item:
+        texts, keys = self.texts.open_ended, self.keys((*ATTRIBUTES, *SPEAKER_KEYS))
+        voice = [k for k in keys if k in ATTRIBUTES and self.texts.attributes[k].subject == "voice"]
+        audio = [k for k in keys if k in ATTRIBUTES and self.texts.attributes[k].subject == "audio"]
+        person = [k for k in keys if k in SPEAKER_KEYS]
+        values = {"who": self._who(person), "list": self._manners(voice[:_MOST_VOICE])}
+        values["verb"] = self.texts.verbs["voice"]
+        openings: tuple[str, ...] = ("",)
+        if voice:
+            openings = texts.answers
+        elif person:
+            openings = texts.person_only
+        parts = []
+        for key in audio[:_MOST_AUDIO]:
+            verb, rest = self.texts.predicate(key, self.known[0][key])
+            parts.append(self.dice.pick(texts.audio).format(verb=verb, rest=rest))
+        if not keys and (said := self.texts.quoted(self.known[0].get("transcript", ""))) is not None:
+            parts.append(self.dice.pick(texts.words_said).format(x=said))
+        parts.append(self.dice.pick(texts.advice))
+        answers = tuple(" ".join(filter(None, (sentence(opening.format(**values)), *parts))) for opening in openings)
+        slots: tuple[tuple[str, ...], ...] = ()
+        if voice or audio:
+            key = (voice or audio)[0]
+            slots = self._slots(self.texts.attributes[key].subject, self.texts.predicate(key, self.known[0][key])[1])
+        elif person:
+            slots = self._slots("voice", self._who(person))
+        return Item(texts.questions, answers, slots)
+
+    def as_synthesis_prompt(self) -> list[Item]:
+        """Ask for a voice with the characteristics in focus; the answer is audio, so its text is empty."""
+        texts, keys = self.texts.controllable, self.keys(COMPARED_KEYS)
+        voice = [k for k in keys if k in ATTRIBUTES]
+        person = [k for k in keys if k in SPEAKER_KEYS]
+        if not keys:
+            return []
+        frames = texts.manner if not person else texts.both if voice else texts.person
+        values = {"who": self._who(person), "list": self._manners(voice)}
+        own = self.texts.own_words
+        said = values["list"] or values["who"]
+        slots = () if own is None or (voice and person) else (own.prompt, (said,))
+        return [_filled(frames, ("",), values, slots)] * self.request.pairs_wanted
+
+    def _who(self, keys: Sequence[str]) -> str:
+        texts, known = self.texts.who, self.known[0]
+        gender = known["gender"] if "gender" in keys else None
+        parts = [texts.anyone if gender is None else texts.nouns[gender]]
+        if "age_category" in keys:
+            age = texts.age if isinstance(texts.age, str) else texts.age[gender or "anyone"]
+            parts.append(age.format(x=self.wording.phrase("age_category", known["age_category"])))
+        if "accent" in keys:
+            parts.append(texts.accent.format(x=known["accent"]))
+        return " ".join(parts)
+
+    def _manners(self, keys: Sequence[str]) -> str:
+        """Join how somebody speaks: "softly, very slowly and with a low pitch"."""
+        manners = [self.texts.predicate(key, self.known[0][key])[1] for key in keys]
+        if len(manners) < 2:
+            return "".join(manners)
+        return ", ".join(manners[:-1]) + self.texts.joint + manners[-1]
+
+
+def _filled(
+    questions: Sequence[str],
+    answers: Sequence[str],
+    values: Mapping[str, str | None],
+    slots: tuple[tuple[str, ...], ...] = (),
+) -> Item:
+    return Item(
+        tuple(sentence(text.format(**values)) for text in questions),
+        tuple(sentence(text.format(**values)) for text in answers),
+        slots,
+    )
+
+
+TEMPLATE: Final = "template"
+"""How the template engine is named in `generator` and `model`."""

@@ -1,0 +1,251 @@
+"""Verifies one question and answer against the facts, failing closed: what is not understood is not published."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from sift_ray.instruct.verify import content, wording
+from sift_ray.instruct.verify.assertions import COMPARISON, WORD_ALIGN, Asked, asked_of, check
+from sift_ray.instruct.verify.claims import Reading, grade_words_left
+from sift_ray.instruct.verify.known import Known, known_of
+from sift_ray.instruct.verify.language import is_language
+from sift_ray.instruct.verify.lexicon import Hit, Lexicon, lexicon
+from sift_ray.instruct.verify.question import check_question, is_question, spoken_of, wanted
+from sift_ray.instruct.verify.text import Text, read
+from sift_ray.instruct.verify.verdict import Refused, Verdict
+from sift_ray.instruct.verify.wording import Duplicates, Limits
+from sift_ray.metadata.categories import RELATED
+from sift_ray.metadata.record import Fact
+from sift_ray.schema import LANGUAGES, TASKS
+
+ACOUSTIC: Final = "closed_ended_acoustic_level"
+CONTENT: Final = "closed_ended_content_level"
+OPEN: Final = "open_ended"
+CONTROLLABLE: Final = "controllable_generation"
+
+_PLACES: Final = frozenset({"ordinal", "last", "before", "after", "rise", "fall"})
+_AUDIOS: Final = frozenset({"first", "second", "both"})
+_ALWAYS_IGNORED: Final = frozenset({"affirm", "deny", "than", "last"})
+_IGNORED: Final = {
+    WORD_ALIGN: _ALWAYS_IGNORED | _AUDIOS,
+    COMPARISON: _ALWAYS_IGNORED | _PLACES,
+}
+_IGNORED_ELSEWHERE: Final = _ALWAYS_IGNORED | _PLACES | _AUDIOS | {"same", "differ"}
+_LIMITS: Final = {CONTENT: wording.CONTENT, OPEN: wording.OPEN}
+_SELF_EVIDENT: Final = frozenset({"word", "transcript", "phonemes", "language"})
+"""Keys that a text may speak of without giving a value."""
+
+
+def verify(
+    task: str,
+    language: str,
+    question: str,
+    answer: str,
+    facts: Sequence[Fact],
+    focus: Sequence[str] = (),
+    duplicates: Duplicates | None = None,
+) -> Verdict:
+    """Say whether a pair may be published.
+
+    Args:
+        task: one of `schema.TASKS`. For controllable generation `question` is the synthesis prompt without its
+            transcript, and `answer` is not looked at.
+        language: what both texts must be in.
+        question: asked about the audio; may presuppose only what is true.
+        answer: every claim in it must be among the facts.
+        facts: all that is known.
+        focus: keys that were asked for; if any, the answer must rest on one of them.
+        duplicates: pairs accepted before; an accepted pair is added.
+
+    Returns:
+        The verdict; where accepted, with the facts that the answer rests on, each once, in the order of `facts`.
+
+    Raises:
+        ValueError: no such task or language.
+    """
+    if task not in TASKS:
+        raise ValueError(f"no task {task!r}; there are {', '.join(TASKS)}")
+    if language not in LANGUAGES:
+        raise ValueError(f"no language {language!r}; there are {', '.join(LANGUAGES)}")
+    try:
+        if task == CONTROLLABLE:
+            evidence = _controllable(lexicon(language), question, facts, focus)
+        else:
+            evidence = _answered(task, lexicon(language), question, answer, facts, focus)
+        if duplicates is not None:
+            if refused := duplicates.check(question, answer):
+                raise refused
+            duplicates.add(question, answer)
+    except Refused as refused:
+        return Verdict(False, refused.reason, refused.detail)
+    used = set(evidence)
+    return Verdict(True, evidence=tuple(fact for fact in dict.fromkeys(facts) if fact in used))
+
+
+def _answered(
+    task: str, words: Lexicon, question: str, answer: str, facts: Sequence[Fact], focus: Sequence[str]
+) -> list[Fact]:
+    language = words.language
+    asked_text = read(question, language, words.boundaries)
+    said_text = read(answer, language, words.boundaries)
+    _check_forms(question, asked_text, answer, said_text, _LIMITS.get(task, wording.CLOSED))
+    if not is_question(question, asked_text, words):
+        raise Refused("not_a_question", f"{question[:80]!r}")
+    known = known_of(tuple(facts), language)
+    _check_language(asked_text, "question", language)
+    _check_language(said_text, "answer", language)
+    wording.check_quotes(asked_text, known)
+    quoted = wording.check_quotes(said_text, known)
+
+    ignore = _IGNORED.get(task, _IGNORED_ELSEWHERE)
+    free = task in (CONTENT, OPEN)
+    asked_skip, _ = wording.said_tokens(asked_text, known) if free else (frozenset[int](), [])
+    said_skip, said = wording.said_tokens(said_text, known) if free else (frozenset[int](), [])
+    asked_reading = content.interpret_with_accents(asked_text, words, ignore, asked_skip, frozenset(), known)
+    leading = _leading(said_text, words)
+    said_reading = content.interpret_with_accents(
+        said_text, words, ignore, said_skip | leading.skip, spoken_of(asked_reading), known
+    )
+    _check_signals(task, asked_reading, said_reading, known)
+    wording.check_numbers(said_reading, known)
+    wording.check_numbers(asked_reading, known)
+    wording.check_names(asked_reading, words, known)
+    wording.check_names(said_reading, words, known)
+
+    asked = asked_of(task, asked_reading, known)
+    evidence = check(task, said_reading, known, asked) + quoted + said
+    evidence += content.check_phonemes(answer, known)
+    content.check_said(said_text, said_reading, said_skip, words, known)
+    allowed = frozenset(known.vocabulary | known.phonemes | set(asked_text.words))
+    limits = _LIMITS.get(task, wording.CLOSED)
+    wording.check_familiar(said_reading, words, allowed, limits.strange)
+    wording.check_familiar(asked_reading, words, frozenset(known.vocabulary), wording.QUESTION.strange)
+    _check_left(task, said_reading, known)
+    _check_mentions(said_reading, evidence, known)
+    check_question(task, asked_reading, known, asked, frozenset(f.key for f in evidence), affirmed=leading.affirmed)
+    _check_rests(task, asked_reading, asked, evidence, focus)
+    return evidence
+
+
+def _check_forms(question: str, asked: Text, answer: str, said: Text, limits: Limits) -> None:
+    wording.check_form(question, asked, wording.QUESTION)
+    wording.check_form(answer, said, limits)
+    if len(asked.tokens) < 2:
+        raise Refused("length", "a question of one word")
+    if wording.squeezed(question) == wording.squeezed(answer):
+        raise Refused("echo", "the answer is the question")
+
+
+def _check_language(text: Text, what: str, language: str) -> None:
+    if not is_language(text, language):
+        raise Refused("language", f"the {what} is not in {language}: {text.source[:80]!r}")
+
+
+class _Leading:
+    """How an answer begins: with a yes, a no, or neither."""
+
+    def __init__(self, skip: frozenset[int], *, affirmed: bool) -> None:
+        self.skip = skip
+        self.affirmed = affirmed
+
+
+def _leading(text: Text, words: Lexicon) -> _Leading:
+    for kind in ("affirm", "deny"):
+        for hit in words.scan(text, frozenset()):
+            if hit.start == 0 and kind in hit.kinds():
+                return _Leading(frozenset(range(hit.start, hit.end)), affirmed=kind == "affirm")
+            break
+    return _Leading(frozenset(), affirmed=False)
+
+
+def _check_signals(task: str, asked: Reading, said: Reading, known: Known) -> None:
+    rules: list[tuple[str, str]] = [
+        ("leak", "leak"),
+        ("negation", "negation"),
+        ("hedge", "hedge"),
+        ("comparative", "comparative"),
+    ]
+    if task not in (COMPARISON, WORD_ALIGN):
+        rules += [(kind, "comparative") for kind in ("up", "down", "most", "least")]
+    for reading in (asked, said):
+        wording.check_signals(reading, tuple(rules))
+        claimed = {claim.hit.start for claim in reading.claims}
+        for hit in reading.with_kind("unknowable", "simile"):
+            if hit.end in claimed and "simile" in hit.kinds():
+                continue
+            if not _transcribed(reading, hit, known):
+                raise Refused("unknown_claim", f"{reading.words(hit)!r} is not known of the audio")
+    if task != OPEN:
+        wording.check_signals(said, (("causal", "causal"),))
+
+
+def _transcribed(reading: Reading, hit: Hit, known: Known) -> bool:
+    tokens = reading.text.tokens[hit.start : hit.end]
+    return all(token.text in known.vocabulary for token in tokens)
+
+
+def _check_left(task: str, reading: Reading, known: Known) -> None:
+    free = task in (CONTENT, OPEN)
+    for hit in grade_words_left(reading, strict=task in (ACOUSTIC, CONTROLLABLE)):
+        spoken = reading.keys("mention", "hint") & hit.keys("watch")
+        if free and not spoken and _transcribed(reading, hit, known):
+            continue
+        raise Refused("ungraded_claim", f"{reading.words(hit)!r} is outside any known category")
+
+
+def _check_mentions(reading: Reading, evidence: Sequence[Fact], known: Known) -> None:
+    """Refuse an attribute that is spoken of and given no category."""
+    rested = {fact.key for fact in evidence}
+    claimed = {claim.hit.start for claim in reading.claims}
+    for hit in reading.with_kind("mention"):
+        keys = hit.keys("mention")
+        if hit.start in claimed or keys & _SELF_EVIDENT:
+            continue
+        if not any(key in rested or RELATED.get(key, frozenset()) & rested for key in keys):
+            unknown = not any(known.has(key) for key in keys)
+            raise Refused(
+                "unknown_claim" if unknown else "ungraded_claim",
+                f"{reading.words(hit)!r} is spoken of, and no category of it was found",
+            )
+
+
+def _check_rests(task: str, question: Reading, asked: Asked, evidence: Sequence[Fact], focus: Sequence[str]) -> None:
+    """Refuse an answer that rests on nothing, or on nothing that was asked for."""
+    rested = {fact.key for fact in evidence}
+    if not rested:
+        raise Refused("unverifiable", "nothing in the answer can be checked")
+    if task == WORD_ALIGN and not any(fact.position for fact in evidence):
+        raise Refused("unverifiable", "no word is spoken of")
+    if task == COMPARISON and {fact.audio for fact in evidence} != {0, 1}:
+        raise Refused("unverifiable", "only one of the two audios is spoken of")
+    if focus and not rested & set(focus):
+        raise Refused("off_focus", f"it speaks of {', '.join(sorted(rested))}, not of {', '.join(focus)}")
+    topics = wanted(question) - _SELF_EVIDENT
+    near = topics | {other for key in topics for other in RELATED.get(key, frozenset())}
+    if task != OPEN and topics and not near & rested and not (asked.refs and "word" in rested):
+        raise Refused("off_topic", f"asked about {', '.join(sorted(topics))}, told {', '.join(sorted(rested))}")
+
+
+def _controllable(words: Lexicon, prompt: str, facts: Sequence[Fact], focus: Sequence[str]) -> list[Fact]:
+    """Check a synthesis prompt: true characteristics, of those given, and nothing of the transcript."""
+    text = read(prompt, words.language, words.boundaries)
+    wording.check_form(prompt, text, wording.QUESTION)
+    known = known_of(tuple(facts), words.language)
+    _check_language(text, "prompt", words.language)
+    if any(text.quotes) or len(wording.said_tokens(text, known)[0]) >= wording.SAID_RUN:
+        raise Refused("transcript_leak", "the prompt quotes what is to be said")
+    reading = content.interpret_with_accents(text, words, _IGNORED_ELSEWHERE, frozenset(), frozenset(focus), known)
+    _check_signals(CONTROLLABLE, reading, reading, known)
+    wording.check_numbers(reading, Known([], words.language))
+    wording.check_names(reading, words, known)
+    wording.check_familiar(reading, words, frozenset(), wording.CLOSED.strange)
+    evidence = check(CONTROLLABLE, reading, known, Asked())
+    _check_left(CONTROLLABLE, reading, known)
+    _check_mentions(reading, evidence, known)
+    rested = {fact.key for fact in evidence}
+    if not rested:
+        raise Refused("unverifiable", "no characteristic is asked for")
+    if focus and (extra := rested - set(focus)):
+        raise Refused("off_focus", f"{', '.join(sorted(extra))} were not given")
+    return evidence

