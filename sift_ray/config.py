@@ -130,7 +130,7 @@ class DecodeConfig(Section):
 
     min_s: float = Field(0.3, gt=0)
     max_s: float = Field(40.0, gt=0)
-    pool: PoolConfig = PoolConfig(num_cpus=0.5, batch_rows=16)
+    pool: PoolConfig = PoolConfig(num_cpus=0.8, batch_rows=16)  # not as `features`: Ray would fuse the two
 
 
 class FeaturesConfig(Section):
@@ -156,7 +156,7 @@ class AlignConfig(Section):
     train_hours: float = Field(20.0, gt=0)  # at most so much audio a language is trained on
     min_train_s: float = Field(15.0, gt=0)  # with less speech than this a language is not aligned
     seed: int = 0
-    pool: PoolConfig = PoolConfig(num_cpus=0.75, batch_rows=32)
+    pool: PoolConfig = PoolConfig(num_cpus=0.9, batch_rows=32)
 
     @field_validator("models", "dictionaries")
     @classmethod

@@ -1,8 +1,5 @@
-"""Acoustic measurements of a clip: pitch, intensity, noise, reverberation, quality, and per-word prosody."""
+"""Acoustic measurements of a clip: pitch, intensity, noise, reverberation, quality, and per-word prosody.
 
-from sift_ray.features.extract import ClipFeatures, FeatureExtractor
-from sift_ray.features.rate import speaking_rate
-from sift_ray.features.tracks import ProsodyTracks
-from sift_ray.features.words import word_prosody
-
-__all__ = ["ClipFeatures", "FeatureExtractor", "ProsodyTracks", "speaking_rate", "word_prosody"]
+`extract` is where a batch of clips is measured. Nothing is imported here, so that a worker that only needs
+`words` or `rate` does not load Praat and onnxruntime.
+"""

@@ -11,7 +11,6 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +20,7 @@ import pyarrow.compute as pc
 import ray
 
 from sift_ray.config import AlignConfig, Config, DecodeConfig
+from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.session import RaySession
 from sift_ray.pipeline.stages import plan_stage
@@ -53,15 +53,6 @@ _COLUMNS = [
     "audio_uri",
     "duration_s",
 ]
-
-
-@dataclass(frozen=True)
-class ModelPlace:
-    """Where a language's model lies: in the output root (`folder`), or at a local path of the config (`path`)."""
-
-    fingerprint: str
-    folder: str = ""
-    path: str | None = None
 
 
 def ensure_models(session: RaySession, config: Config, root: OutputRoot, plan: Plan) -> dict[str, ModelPlace]:

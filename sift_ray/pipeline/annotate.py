@@ -12,8 +12,9 @@ from collections.abc import Iterator, Mapping
 import ray.data
 
 from sift_ray.config import Config
-from sift_ray.pipeline.align_models import ModelPlace, fingerprints
+from sift_ray.pipeline.align_models import fingerprints
 from sift_ray.pipeline.annotate_actors import Aligning, Measuring, decode_batch
+from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Progress
 from sift_ray.pipeline.session import RaySession, bounded_retries

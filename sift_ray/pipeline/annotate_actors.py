@@ -15,7 +15,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sift_ray.config import AlignConfig, DecodeConfig, FeaturesConfig
-from sift_ray.pipeline.align_models import ModelPlace
+from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.progress import Progress
 from sift_ray.schema import ANNOTATIONS, SAMPLE_RATE, conform
 from sift_ray.storage import OutputRoot, fetch_folder

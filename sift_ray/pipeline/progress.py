@@ -7,9 +7,10 @@ import sys
 import threading
 import time
 from collections import deque
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import ray
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +52,13 @@ class ProgressLines:
     """
 
     def __init__(self, title: str) -> None:
+        import ray  # (workers import this module for `Progress`, which needs no more)
+
         self.rows = 0
         self._title = title
         self._counter: Any = None if sys.stderr.isatty() else ray.remote(num_cpus=0)(_RowCounter).remote()
+        self._get: Callable[..., int] = ray.get
+        self._kill: Callable[[Any], None] = ray.kill
         self.progress = Progress(self._counter)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
@@ -67,14 +72,14 @@ class ProgressLines:
         self._stop.set()
         if self._counter is not None:
             self._thread.join(timeout=15)
-            ray.kill(self._counter)
+            self._kill(self._counter)
 
     def _watch(self) -> None:
         started = time.monotonic()
         readings: deque[tuple[float, int]] = deque([(started, 0)], maxlen=_WINDOW)
         while not self._stop.wait(_INTERVAL_S):
             try:
-                done = ray.get(self._counter.rows.remote(), timeout=10)
+                done = self._get(self._counter.rows.remote(), timeout=10)
             except Exception as error:  # the line is a courtesy: its failure must not end the wave
                 log.debug("no progress reading: %s", error)
                 continue

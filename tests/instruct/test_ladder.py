@@ -38,9 +38,7 @@ class ScriptedEngine:
 
 
 def request(task=ACOUSTIC, pairs=1):
-    return Request(
-        7, task, "en", "train", "vctk_en", ("u",), ("/u.wav",), "vllm", FACTS, ("speaking_rate",), pairs, 11
-    )
+    return Request(7, task, "en", "train", "vctk_en", ("u",), ("/u.wav",), "vllm", FACTS, ("speaking_rate",), pairs, 11)
 
 
 def run(*script, fallback=None, asked=None, **config):

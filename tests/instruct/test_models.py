@@ -16,7 +16,7 @@ def test_what_is_no_model_is_named(name):
 
 
 def test_a_folder_must_hold_a_model(tmp_path):
-    with pytest.raises(ModelError, match="config.json"):
+    with pytest.raises(ModelError, match=r"config\.json"):
         resolve_model(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
     assert resolve_model(str(tmp_path)) == str(tmp_path)

@@ -53,7 +53,9 @@ def test_the_transcript_is_kept_from_synthesis_prompts():
 
 
 def test_a_focused_word_request_shows_a_few_neighbours():
-    facts = [f for p in range(1, 30) for f in (Fact("word", f"w{p}", 0, p), Fact("average_pitch", "moderate pitch", 0, p))]
+    facts = [
+        f for p in range(1, 30) for f in (Fact("word", f"w{p}", 0, p), Fact("average_pitch", "moderate pitch", 0, p))
+    ]
     shown = shown_facts(request(WORD_ALIGN, facts=tuple(facts), focus=("average_pitch",)))
     places = sorted({f.position for f in shown})
     assert places == list(range(places[0], places[0] + 4))

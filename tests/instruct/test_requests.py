@@ -132,9 +132,7 @@ def test_shares():
 def test_comparisons_are_bounded(count, uses, fraction, seed):
     table = annotations(count, seed=seed)
     requests = [
-        r
-        for r in plan(table, comparison_uses=uses, tasks={COMPARISON: {"fraction": fraction}})
-        if r.task == COMPARISON
+        r for r in plan(table, comparison_uses=uses, tasks={COMPARISON: {"fraction": fraction}}) if r.task == COMPARISON
     ]
     used = [u for r in requests for u in r.utterance_ids]
     assert all(used.count(u) <= uses for u in used)

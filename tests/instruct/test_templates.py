@@ -42,9 +42,7 @@ def values(language):
 
 
 def request(language, task, facts, focus=(), pairs=1, seed=1):
-    return Request(
-        5, task, language, "train", "x", ("u",), ("a",), "template", tuple(facts), tuple(focus), pairs, seed
-    )
+    return Request(5, task, language, "train", "x", ("u",), ("a",), "template", tuple(facts), tuple(focus), pairs, seed)
 
 
 def check_every_phrasing(asked):

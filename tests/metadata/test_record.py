@@ -80,7 +80,7 @@ def test_words_have_their_categories(facts):
 
 def test_record_has_the_references_keys_in_order(facts):
     made = record(reversed(facts[0]), "en")
-    keys = [key for key in (*ATTRIBUTES, "phonemes", "age_category", "accent", "gender", "transcript", "language")]
+    keys = (*ATTRIBUTES, "phonemes", "age_category", "accent", "gender", "transcript", "language")
     assert [key for key in made if key != "words"] == [key for key in keys if key in made]
     assert made["gender"] == "female"
     assert made["words"][0]["word"] == "hello"

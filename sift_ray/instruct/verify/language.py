@@ -20,6 +20,10 @@ MARGIN = 0.75
 """By how much the language's evidence must exceed any other's to be beyond doubt."""
 
 
+FAMILIAR = 0.25
+"""The share of words that must be known in the language."""
+
+
 @functools.cache
 def _letters() -> dict[str, str]:
     """Map each letter that speaks for one language to it."""
@@ -67,11 +71,14 @@ def is_language(text: Text, language: str) -> bool:
 
 
 def _speaks(tokens: list[Token], language: str) -> bool:
+    known = languages_of_word()
+    if sum(language in known.get(token.text, ()) for token in tokens) < FAMILIAR * len(tokens):
+        return False  # a sixth language can share a word or a letter with one of the five
     scores = evidence(tokens)
     mine = scores[language]
     other = max(score for name, score in scores.items() if name != language)
     if mine >= other + MARGIN:
-        return mine >= 0.15 * len(tokens)
+        return True
     if other >= mine + MARGIN:
         return False
     if len(tokens) <= 3:

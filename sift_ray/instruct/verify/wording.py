@@ -147,9 +147,10 @@ def _after_determiner(index: int, reading: Reading, words: Lexicon) -> bool:
 def check_familiar(reading: Reading, words: Lexicon, allowed: frozenset[str], share: float) -> None:
     """Refuse a text much of which is words that nothing vouches for: neither language, nor facts, nor question."""
     loose = loose_tokens(reading)
-    strange = [t.raw for t in loose if t.text not in words.known and t.text not in allowed]
+    # (elided articles and pronouns, and letters, say nothing)
+    strange = [t.raw for t in loose if len(t.text) > 2 and t.text not in words.known and t.text not in allowed]
     total = sum(1 for token in reading.text.tokens if token.quote < 0)
-    if len(strange) > share * total:
+    if len(strange) > max(1, share * total):
         raise Refused("ungrounded", f"{len(strange)} of {total} words: {' '.join(strange[:8])}")
 
 
