@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sift_ray.config import FeaturesConfig
-from sift_ray.features import ClipFeatures, FeatureExtractor
+from sift_ray.features.extract import ClipFeatures, FeatureExtractor
 from sift_ray.schema import ANNOTATIONS, MEASURES
 from tests.features.conftest import Clip, tone
 
