@@ -1,0 +1,98 @@
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from sift_ray.report.summary import as_json, render, summarise
+from sift_ray.storage import Counts, LocalRoot, WaveManifest, put_json, write_manifest
+
+
+def wave(root: LocalRoot, stage: str, number: int, rows: int, seconds: float, counts: Counts) -> None:
+    write_manifest(
+        root,
+        WaveManifest(
+            stage=stage,
+            wave=number,
+            rows=rows,
+            id_digest="0",
+            fingerprint="f",
+            files=(),
+            counts=counts,
+            started_at="2026-01-01T00:00:00+00:00",
+            seconds=seconds,
+            versions={},
+        ),
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> LocalRoot:
+    root = LocalRoot(tmp_path)
+    put_json(root, "plan.json", {"waves": 2, "rows": 30, "fingerprint": "f"})
+    for number in (0, 1):
+        wave(root, "utterances", number, 15, 0.1, {"utterances": {"c/de/train": 15}, "hours": {"c/de/train": 1.0}})
+    annotated: Counts = {
+        "utterances": {"c/de/train": 14},
+        "hours": {"c/de/train": 1.0},
+        "rejects": {"decode/silent": 1},
+        "aligned": {"de": 12},
+        "unaligned": {"de/low_confidence": 2},
+        "unknown": {"c50_db:too_short": 3},
+    }
+    wave(root, "annotations", 0, 15, 36.0, annotated)
+    pairs: Counts = {
+        "pairs": {
+            "open_ended/de/org/model/accepted": 3,
+            "open_ended/de/org/model/rejected": 9,
+            "open_ended/de/template/accepted": 5,
+        },
+        "rejects": {"open_ended/false_claim": 7, "open_ended/language": 2},
+        "tokens": {"prompt": 10, "cached": 8, "generated": 200},
+    }
+    wave(root, "instructions", 0, 14, 10.0, pairs)
+    return root
+
+
+def printed(root: LocalRoot) -> str:
+    console = Console(width=120, record=True, quiet=True)
+    with console.capture() as capture:
+        console.quiet = False
+        render(summarise(root), console)
+    return capture.get()
+
+
+def test_an_unfinished_job_says_how_far_it_is(root: LocalRoot) -> None:
+    summary = summarise(root)
+    assert not summary.complete
+    assert summary.stages["annotations"].waves_done == 1
+    text = printed(root)
+    assert "1 of 2" in text
+    assert "100.0×" in text  # an hour in 36 seconds
+    assert "20.0 tokens/s" in text
+
+
+def test_yields_are_told_by_generator_even_if_its_name_has_slashes(root: LocalRoot) -> None:
+    lines = [line.split("│") for line in printed(root).splitlines() if "open_ended" in line and "model" in line]
+    assert [cell.strip() for cell in lines[0][1:-1]] == ["open_ended", "org/model", "3", "9", "25.0%"]
+
+
+def test_rejects_are_told_with_their_reasons(root: LocalRoot) -> None:
+    text = printed(root)
+    for reason in ("decode/silent", "de/low_confidence", "c50_db:too_short", "false_claim", "language"):
+        assert reason in text
+
+
+def test_a_wave_counts_once_its_manifest_is_there(root: LocalRoot) -> None:
+    root.put("annotations/wave=00001/part-00000.parquet", b"being written")
+    assert summarise(root).stages["annotations"].waves_done == 1
+
+
+def test_complete_is_every_wave_of_every_stage_and_a_release(root: LocalRoot) -> None:
+    for stage in ("annotations", "instructions"):
+        wave(root, stage, 1, 15, 1.0, {})
+    assert not summarise(root).complete
+    put_json(root, "release.json", {"rows": {"train/open_ended/de": 8}})
+    summary = summarise(root)
+    assert summary.complete
+    assert as_json(summary)["complete"] is True
+    assert "8 samples as Parquet in" in printed(root)
