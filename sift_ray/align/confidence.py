@@ -101,16 +101,30 @@ def gather(
     )
 
 
-DEFAULT_THRESHOLD: Final = 0.5
+DEFAULT_THRESHOLD: Final = 0.3
+"""Chosen on 840 true and 821 swapped transcripts of clips of like length (human en, es, fr, it; synthetic de), models
+trained on those clips, 3 to 7 minutes a language: loses 1.4 % of the true, catches 92 % of the swapped; with 20 phones
+or more 98 %, while a swapped single word can pass."""
+
+_INTERCEPT: Final = 1.03
+_WEIGHTS: Final = {"likeness": 1.46, "hits": 1.07, "covered": 4.98, "squeezed": -3.37, "odd_durations": -1.72}
+_SHORTNESS: Final = 4.28  # by 1 / sqrt(phones): in short clips all of these stray further
 
 
 def score(evidence: Evidence) -> float:
-    """Return how likely the transcript is the clip's, 0 to 1."""
-    z = 2.0 + evidence.likeness + 4 * evidence.hits - 3 * evidence.squeezed - evidence.odd_durations
-    return float(1 / (1 + np.exp(-z)))
+    """Return how likely the transcript is the clip's, 0 to 1, if half of all transcripts were wrong.
+
+    Logistic regression on the swaps that `DEFAULT_THRESHOLD` tells of; `sounding` told nothing there and has no weight.
+    """
+    z = _INTERCEPT + sum(weight * getattr(evidence, name) for name, weight in _WEIGHTS.items())
+    z += _SHORTNESS / np.sqrt(max(evidence.phones, 1))
+    return round(float(1 / (1 + np.exp(-z))), 4)
 
 
 def word_scores(evidence: Evidence) -> list[float | None]:
-    """Return a score for each word, 0 to 1; None for a word without frames."""
+    """Return a score for each word, 0 to 1; None for a word without frames.
+
+    A monotone map of the word's mean likeness, to order words by; unlike `score` it is no calibrated probability.
+    """
     values = 1 / (1 + np.exp(-1.5 * (evidence.word_likeness + 3.0)))
     return [None if np.isnan(value) else round(float(value), 4) for value in values]

@@ -74,6 +74,10 @@ class Lexicon:
             for text, cut in zip(texts, sentences, strict=True)
         ]
 
+    def folded(self, phones: Phones) -> Phones:
+        """Return `phones` with those made one that are one to an aligner (`fold` of the text rules)."""
+        return tuple(self._rules.fold.get(phone, phone) for phone in phones)
+
     def phonemes(self, transcript: str) -> str:
         """Return `transcript` in IPA without stress, words apart by spaces; unpronounceable words are left out."""
         entries = self.lookup(transcript)

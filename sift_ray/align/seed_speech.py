@@ -43,7 +43,7 @@ def seed_speech(language: str, transcripts: Sequence[str], seconds: float, seed:
         jobs.append(
             VoiceJob(
                 text=text,
-                voice=f"{rules.voice}+{_VARIANTS[len(jobs) % len(_VARIANTS)]}",
+                voice=f"{rules.reader}+{_VARIANTS[len(jobs) % len(_VARIANTS)]}",
                 pitch=int(source.integers(25, 76)),
                 pitch_range=int(source.integers(20, 81)),
                 rate_wpm=int(source.integers(130, 191)),

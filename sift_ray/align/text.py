@@ -35,9 +35,11 @@ class TextRules:
 
     language: str
     voice: str
+    reader: str
     leading: frozenset[str]
     trailing: re.Pattern[str]
     variants: Mapping[str, tuple[tuple[str, ...], ...]]
+    fold: Mapping[str, str]
     spoken: frozenset[str]
 
 
@@ -57,9 +59,11 @@ def text_rules(language: str) -> TextRules:
     return TextRules(
         language=language,
         voice=rules["voice"],
+        reader=rules.get("reader", rules["voice"]),
         leading=frozenset(str(word) for word in rules["leading"]),
         trailing=re.compile(rules["trailing"]),
         variants={word: tuple(tuple(phones.split()) for phones in forms) for word, forms in rules["variants"].items()},
+        fold=rules.get("fold", {}),
         spoken=frozenset(document["spoken"]),
     )
 

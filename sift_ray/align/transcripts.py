@@ -36,16 +36,16 @@ def prepare(
     """
     looked_up = lexicon.lookup_many(transcripts)
     return [
-        _check(transcript, [_spoken(word, inventory) for word in words], duration)
+        _check(transcript, [_spoken(word, lexicon, inventory) for word in words], duration)
         for transcript, words, duration in zip(transcripts, looked_up, durations_s, strict=True)
     ]
 
 
-def _spoken(word: LexicalWord, inventory: Inventory | None) -> SpokenWord:
-    if inventory is None:
-        return SpokenWord(word.word, word.pronunciations)
-    told = (inventory.translate(phones) for phones in word.pronunciations)
-    return SpokenWord(word.word, tuple(dict.fromkeys(phones for phones in told if phones)))
+def _spoken(word: LexicalWord, lexicon: Lexicon, inventory: Inventory | None) -> SpokenWord:
+    forms = [lexicon.folded(phones) for phones in word.pronunciations]
+    if inventory is not None:
+        forms = [own for phones in forms if (own := inventory.translate(phones)) is not None]
+    return SpokenWord(word.word, tuple(dict.fromkeys(forms)))
 
 
 def _check(transcript: str, words: list[SpokenWord], duration_s: float) -> list[SpokenWord] | AlignmentFailure:

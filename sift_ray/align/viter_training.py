@@ -44,6 +44,7 @@ from sift_ray.align.viter_files import (
     write_json,
     write_spoken,
 )
+from sift_ray.corpora.demo_voice import SynthesisError
 from sift_ray.schema import SAMPLE_RATE
 
 log = logging.getLogger(__name__)
@@ -191,7 +192,10 @@ class _Trainer:
         if seconds > 0:
             texts = [text.transcript for text in self._texts if not text.synthetic]
             clips = seed_speech(self._language, texts, seconds, self._seed + len(self._texts))
-            self._write(clips, synthetic=True)
+            try:
+                self._write(clips, synthetic=True)
+            except SynthesisError as error:
+                raise TrainingError(f"{self._language}: no seed speech could be made: {error}") from error
 
     def _seconds(self, *, synthetic: bool) -> float:
         return sum(text.duration_s for text in self._texts if text.synthetic == synthetic)

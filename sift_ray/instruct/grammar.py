@@ -42,7 +42,7 @@ def pair_schema(request: Request, constrain: str) -> dict[str, Any]:
 
 
 _OWN_QUESTION: Final = r"[A-Z][a-z ,']{12,70}\?"
-_OWN_WORDS: Final = r" ([a-z' ]{2,25} )?"
+_OWN_WORDS: Final = r" ([a-z' ]{2,14} )?"
 _OWN_QUESTIONS: Final = (ACOUSTIC, CONTENT, COMPARISON, OPEN_ENDED)
 _FEW: Final = 3
 """Phrasings that a model chooses among: each makes the grammar larger."""

@@ -160,7 +160,8 @@ class _Composer:
             return []
         text_of = self.texts.content[key]  # type: ignore[index]
         answers = tuple(sentence(answer.format(x=said)) for answer in text_of.answers)
-        return [Item(text_of.questions, answers, self._slots("voice", said))]
+        carried = self._age(value, None) if key == "age_category" else said
+        return [Item(text_of.questions, answers, self._slots("voice", carried))]
 
     def _slots(self, subject: str, rest: str) -> tuple[tuple[str, ...], ...]:
         own = self.texts.own_words
@@ -245,14 +246,17 @@ class _Composer:
             "m": self.texts.predicate(key, (said or word).values[key])[1],
             "nth": nth,
         }
-        return _filled(text.questions, text.answers, values, self._word_slots(values["v"] or values["w"], values["m"]))
+        return _filled(text.questions, text.answers, values, self._word_slots(values, values["v"] or values["w"]))
 
-    def _word_slots(self, *parts: str | None) -> tuple[tuple[str, ...], ...]:
-        """Return slots of words and how they are spoken, in turn."""
+    def _word_slots(self, values: Mapping[str, str | None], word: str | None) -> tuple[tuple[str, ...], ...]:
+        """Return slots of a word and how it is spoken; of a second word too, where `values` have its manner."""
         own = self.texts.own_words
         if own is None:
             return ()
-        return tuple((part if i % 2 else own.word.format(w=part),) for i, part in enumerate(parts) if part)
+        first, manner, second = own.word.format(w=word), values["m"] or "", values.get("m2")
+        if second is None:
+            return (first,), (manner,)
+        return (first,), (own.then.format(**values),), (second,)
 
     def _change(self, key: str, word: _Word, other: _Word) -> Item:
         texts = self.texts.words
@@ -264,7 +268,7 @@ class _Composer:
             "m2": self.texts.predicate(key, other.values[key])[1],
         }
         same = word.values[key] == other.values[key]
-        slots = self._word_slots(values["w"], values["m"], values["v"], values["m2"])
+        slots = self._word_slots(values, values["w"])
         return _filled(texts.change.questions, (texts.same if same else texts.change).answers, values, slots)
 
     # --- two recordings -------------------------------------------------------------------------------------------
@@ -297,7 +301,7 @@ class _Composer:
         own = self.texts.own_words
         if own is None or left is None or right is None:
             return ()
-        return (own.first[subject],), (left,), (own.second[subject],), (right,)
+        return (own.first[subject],), (own.second[subject].format(rest=left),), (right,)
 
     # --- longer texts ---------------------------------------------------------------------------------------------
 
@@ -344,7 +348,9 @@ class _Composer:
         values = {"who": self._who(person), "list": self._manners(voice)}
         own = self.texts.own_words
         said = values["list"] or values["who"]
-        slots = () if own is None or (voice and person) else (own.prompt, (said,))
+        slots: tuple[tuple[str, ...], ...] = ()
+        if own is not None and not (voice and person):
+            slots = (own.manner if voice else own.person, (said,))
         return [_filled(frames, ("",), values, slots)] * self.request.pairs_wanted
 
     def _who(self, keys: Sequence[str]) -> str:
@@ -352,11 +358,15 @@ class _Composer:
         gender = known["gender"] if "gender" in keys else None
         parts = [texts.anyone if gender is None else texts.nouns[gender]]
         if "age_category" in keys:
-            age = texts.age if isinstance(texts.age, str) else texts.age[gender or "anyone"]
-            parts.append(age.format(x=self.wording.phrase("age_category", known["age_category"])))
+            parts.append(self._age(known["age_category"], gender))
         if "accent" in keys:
             parts.append(texts.accent.format(x=known["accent"]))
         return " ".join(parts)
+
+    def _age(self, label: str, gender: str | None) -> str:
+        text = self.texts.who.age
+        frame = text if isinstance(text, str) else text[gender or "anyone"]
+        return frame.format(x=self.wording.phrase("age_category", label))
 
     def _manners(self, keys: Sequence[str]) -> str:
         """Join how somebody speaks: "softly, very slowly and with a low pitch"."""

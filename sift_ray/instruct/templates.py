@@ -141,8 +141,10 @@ class OwnWords(_Part):
     audio: tuple[str, ...]
     word: Text
     first: Mapping[str, str]
-    second: Mapping[str, str]
-    prompt: tuple[str, ...]
+    second: Mapping[str, Text]
+    then: Text
+    manner: tuple[str, ...]
+    person: tuple[str, ...]
 
 
 Content = Literal["gender", "age_category", "accent", "language", "transcript"]

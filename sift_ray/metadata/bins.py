@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from sift_ray.config import BinConfig
 from sift_ray.metadata.categories import ATTRIBUTES, Attribute
+from sift_ray.metadata.columns import Floats, codes, floats
 from sift_ray.metadata.rulers import ALL, Ruler, Rulers
 from sift_ray.schema import GENDERS, MEASURES
 
@@ -32,7 +33,6 @@ _HALF: Final = 1 << 32
 _REPORT_CELLS: Final = 64
 
 Batches = Iterable[pa.RecordBatch | pa.Table]
-Floats = npt.NDArray[np.float64]
 
 
 class Group(NamedTuple):
@@ -214,28 +214,6 @@ def _grouped(batch: pa.RecordBatch | pa.Table, attribute: Attribute) -> Iterator
             mine = values[mask & (corpus_of == index)]
             if len(mine):
                 yield Group(attribute.key, corpus, gender), mine
-
-
-def floats(column: Any) -> Floats:
-    """Return an Arrow column, array or list as float64, null and None as NaN."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    if isinstance(column, pa.Array):
-        return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), np.float64)
-    return np.array([math.nan if v is None else v for v in column], np.float64)
-
-
-def codes(column: Any) -> tuple[list[str], npt.NDArray[np.int64]]:
-    """Return the distinct strings of a column and each row's index among them, -1 for null."""
-    if isinstance(column, pa.ChunkedArray):
-        column = column.combine_chunks()
-    if not isinstance(column, pa.Array):
-        column = pa.array(list(column), pa.string())
-    if len(column) == 0:
-        return [], np.zeros(0, np.int64)
-    encoded = column if pa.types.is_dictionary(column.type) else column.dictionary_encode()
-    indices = encoded.indices.cast(pa.int64()).fill_null(-1).to_numpy(zero_copy_only=False)
-    return encoded.dictionary.to_pylist(), indices
 
 
 def _quantile_edges(moment: Moment, attribute: Attribute, bins: int) -> Floats:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sift_ray.metadata.categories import ATTRIBUTES
+from sift_ray.metadata.columns import codes, floats
 from sift_ray.schema import MEASURES
 
 ALL: Final = "*"
@@ -90,8 +91,6 @@ class Rulers:
             int8, as long as `values`. Unknown is: null, NaN, outside the feasible range of `schema.MEASURES`, no
             gender where the attribute is split by it, no ruler.
         """
-        from sift_ray.metadata.bins import codes, floats  # (bins builds on this module)
-
         numbers = floats(values)
         measure = MEASURES[ATTRIBUTES[attribute].column]
         with np.errstate(invalid="ignore"):

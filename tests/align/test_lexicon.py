@@ -127,3 +127,9 @@ def test_a_phone_that_was_not_taught_is_stood_in_for_by_a_near_one() -> None:
     assert inventory.translate(("d", "iː", "ɱ")) is None  # ɱ is in no table
     assert inventory.translate(("d", "iː", "z", "ɛ")) == ("t", "i", "s", "a")
     assert Inventory.of_counts({"a": 9, "t": 4, "ʒ": 1}).phones == ("a", "t")
+
+
+def test_twins_of_a_phone_are_one_to_the_aligner() -> None:
+    lexicon = Lexicon("es")
+    assert lexicon.folded(tuple(lexicon.pronounce(["M"])[0])) == ("e", "m", "e")
+    assert Lexicon("en").folded(("ɛ", "m")) == ("ɛ", "m")

@@ -59,6 +59,7 @@ def test_a_good_pair_passes_with_its_evidence():
         ("According to the provided information, the pitch is very low.", "leak"),
         ("As an AI, I hear a very low pitch.", "leak"),
         ("The pitch is not very low.", "negation"),
+        ("No very low pitch is heard.", "negation"),
         ("I doubt that the pitch is very low.", "hedge"),
         ("The pitch is lower than that of most men.", "comparative"),
         ("The pitch is very low because of the microphone.", "causal"),

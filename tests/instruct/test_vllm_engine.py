@@ -13,7 +13,7 @@ from sift_ray.instruct.vllm_engine import VllmEngine, engine_environment
 
 SCHEMA = {
     "type": "object",
-    "properties": {"q": {"type": "string", "maxLength": 8}, "a": {"enum": ["low", "high"]}},
+    "properties": {"q": {"type": "string", "pattern": "^[a-z]{1,8}$"}, "a": {"enum": ["low", "high"]}},
     "required": ["q", "a"],
     "additionalProperties": False,
 }

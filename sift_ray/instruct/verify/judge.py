@@ -153,7 +153,9 @@ class _Leading:
 def _leading(text: Text, words: Lexicon) -> _Leading:
     for kind in ("affirm", "deny"):
         for hit in words.scan(text, frozenset()):
-            if hit.start == 0 and kind in hit.kinds():
+            # ("No, it is low." denies the question; "No low pitch is heard." negates what follows)
+            alone = hit.end == len(text.tokens) or text.tokens[hit.end].clause != text.tokens[0].clause
+            if hit.start == 0 and kind in hit.kinds() and alone:
                 return _Leading(frozenset(range(hit.start, hit.end)), affirmed=kind == "affirm")
             break
     return _Leading(frozenset(), affirmed=False)
@@ -230,7 +232,7 @@ def _check_rests(task: str, question: Reading, asked: Asked, evidence: Sequence[
 def _controllable(words: Lexicon, prompt: str, facts: Sequence[Fact], focus: Sequence[str]) -> list[Fact]:
     """Check a synthesis prompt: true characteristics, of those given, and nothing of the transcript."""
     text = read(prompt, words.language, words.boundaries)
-    wording.check_form(prompt, text, wording.QUESTION)
+    wording.check_form(prompt, text, wording.PROMPT)
     known = known_of(tuple(facts), words.language)
     _check_language(text, "prompt", words.language)
     if any(text.quotes) or len(wording.said_tokens(text, known)[0]) >= wording.SAID_RUN:
@@ -239,7 +241,7 @@ def _controllable(words: Lexicon, prompt: str, facts: Sequence[Fact], focus: Seq
     _check_signals(CONTROLLABLE, reading, reading, known)
     wording.check_numbers(reading, Known([], words.language))
     wording.check_names(reading, words, known)
-    wording.check_familiar(reading, words, frozenset(), wording.CLOSED.strange)
+    wording.check_familiar(reading, words, frozenset(), wording.PROMPT.strange)
     evidence = check(CONTROLLABLE, reading, known, Asked())
     _check_left(CONTROLLABLE, reading, known)
     _check_mentions(reading, evidence, known)

@@ -25,6 +25,7 @@ CLOSED: Final = Limits(60, 420, 0.125)
 CONTENT: Final = Limits(120, 900, 0.34)
 OPEN: Final = Limits(220, 1600, 0.4)
 QUESTION: Final = Limits(70, 480, 0.6)
+PROMPT: Final = Limits(70, 480, 0.2)
 
 SAID_RUN: Final = 3
 """So many transcript words in a row count as said, unquoted too."""
