@@ -41,8 +41,9 @@ def pair_schema(request: Request, constrain: str) -> dict[str, Any]:
     return {"type": "array", "items": pair, "minItems": 1, "maxItems": request.pairs_wanted}
 
 
-_OWN_QUESTION: Final = r"[A-Z][a-z ,']{12,70}\?"
-_OWN_WORDS: Final = r" ([a-z' ]{2,14} )?"
+# bounds count words, not letters: a bound on letters cuts the last word short
+_OWN_QUESTION: Final = r"[A-Z][a-z']{1,9}( [a-z']{1,12}){3,10}\?"
+_OWN_WORDS: Final = r" ([a-z']{1,12} ){0,3}"
 _OWN_QUESTIONS: Final = (ACOUSTIC, CONTENT, COMPARISON, OPEN_ENDED)
 _FEW: Final = 3
 """Phrasings that a model chooses among: each makes the grammar larger."""

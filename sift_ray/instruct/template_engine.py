@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
@@ -187,10 +188,16 @@ class _Composer:
         """Ask about words in turn, each in one of the ways that it allows."""
         words = self._words()
         keys = [k for k in WORD_ATTRIBUTES if not self.request.focus or k in self.request.focus]
-        places = [(key, index) for key in keys for index, word in enumerate(words) if key in word.values]
+        shown = set(focus_positions(self.request)) if self.request.focus else {word.position for word in words}
+        places = [
+            (key, index)
+            for key in keys
+            for index, word in enumerate(words)
+            if key in word.values and word.position in shown
+        ]
         items: list[Item] = []
         for key, index in self.dice.shuffled(places)[: 2 * self.request.pairs_wanted]:
-            ways = self._ways(words, index, key)
+            ways = self._ways(words, index, key, shown)
             if ways:
                 items.append(self.dice.pick(ways)())
         return items
@@ -206,17 +213,15 @@ class _Composer:
             if WORD_KEY in known
         ]
 
-    def _ways(self, words: Sequence[_Word], index: int, key: str) -> list[Callable[[], Item]]:
+    def _ways(self, words: Sequence[_Word], index: int, key: str, shown: AbstractSet[int]) -> list[Callable[[], Item]]:
+        """Return the ways of asking for `key` of a word; other words in them are among those `shown`."""
         count = Counter(word.text.casefold() for word in words)
         word = words[index]
-        shown = set(focus_positions(self.request)) if self.request.focus else None
 
         def usable(other: _Word) -> bool:
             unique = count[other.text.casefold()] == 1 and self.texts.quoted(other.text) is not None
-            return unique and (shown is None or other.position in shown)
+            return unique and other.position in shown
 
-        if shown is not None and word.position not in shown:
-            return []
         texts, ways = self.texts.words, []
         last = index == len(words) - 1
         if self.texts.quoted(word.text) is not None and (last or word.position <= _MOST_ORDINAL):

@@ -17,7 +17,7 @@ from sift_ray.pipeline.annotate_actors import Aligning, Measuring, decode_batch
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Progress
-from sift_ray.pipeline.session import RaySession, bounded_retries
+from sift_ray.pipeline.session import RaySession, actor_limits, task_limits
 from sift_ray.pipeline.stages import annotate_stage, plan_stage
 from sift_ray.pipeline.waves import Expected, expected_of, run_waves
 from sift_ray.storage import OutputRoot, StorageError, WaveManifest, read_manifest, wave_files
@@ -54,7 +54,6 @@ def _dataset(
         -(-manifest.rows // annotate.decode.pool.batch_rows),
         max(measure.actors[1], align.actors[1]) * _BLOCKS_A_WORKER,
     )
-    limits = bounded_retries(config.ray)
     dataset = ray.data.read_parquet(
         wave_files(root, manifest),
         filesystem=root.filesystem,
@@ -68,7 +67,7 @@ def _dataset(
         batch_size=annotate.decode.pool.batch_rows,
         batch_format="pyarrow",
         num_cpus=annotate.decode.pool.num_cpus,
-        max_retries=config.ray.max_task_retries,
+        ray_remote_args_fn=task_limits(config.ray),
     )
     dataset = dataset.map_batches(
         Measuring,
@@ -78,7 +77,7 @@ def _dataset(
         compute=ray.data.ActorPoolStrategy(min_size=measure.actors[0], max_size=measure.actors[1]),
         num_cpus=measure.num_cpus,
         num_gpus=measure.num_gpus,
-        **limits,
+        ray_remote_args_fn=actor_limits(config.ray),
     )
     return dataset.map_batches(
         Aligning,
@@ -93,5 +92,5 @@ def _dataset(
         compute=ray.data.ActorPoolStrategy(min_size=align.actors[0], max_size=align.actors[1]),
         num_cpus=align.num_cpus,
         num_gpus=align.num_gpus,
-        **limits,
+        ray_remote_args_fn=actor_limits(config.ray),
     )

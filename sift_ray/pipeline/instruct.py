@@ -26,7 +26,7 @@ from sift_ray.metadata.phrases import phrase_file
 from sift_ray.metadata.rulers import Rulers
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Progress
-from sift_ray.pipeline.session import RaySession, bounded_retries
+from sift_ray.pipeline.session import RaySession, actor_limits
 from sift_ray.pipeline.stages import instruct_stage
 from sift_ray.pipeline.waves import Expected, run_waves, table_digest
 from sift_ray.schema import INSTRUCTIONS, LANGUAGES, TASKS, conform
@@ -144,7 +144,7 @@ def _answers(config: Config, model: str, requests: Any, rows: int, progress: Pro
         ),
         num_cpus=pool.num_cpus,
         num_gpus=pool.num_gpus,
-        **bounded_retries(config.ray),
+        ray_remote_args_fn=actor_limits(config.ray),
     )
 
 

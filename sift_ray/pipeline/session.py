@@ -6,6 +6,8 @@ import logging
 import math
 import os
 import sys
+from collections.abc import Callable
+from functools import partial
 from typing import Self
 
 import ray
@@ -128,6 +130,11 @@ def _limit(config: RayConfig) -> None:
         logging.getLogger("ray.data").setLevel(logging.WARNING)
 
 
-def bounded_retries(config: RayConfig) -> dict[str, int]:
-    """Return an actor's restart and retry limits: Ray's own default retries a crashing clip for ever."""
-    return {"max_restarts": config.max_actor_restarts, "max_task_retries": config.max_task_retries}
+def actor_limits(config: RayConfig) -> Callable[[], dict[str, int]]:
+    """Return what gives actors their restart and retry limits: Ray's own default retries a crashing clip for ever."""
+    return partial(dict, max_restarts=config.max_actor_restarts, max_task_retries=config.max_task_retries)
+
+
+def task_limits(config: RayConfig) -> Callable[[], dict[str, int]]:
+    """Return what gives plain tasks their retry limit."""
+    return partial(dict, max_retries=config.max_task_retries)

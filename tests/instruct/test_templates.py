@@ -134,6 +134,15 @@ def test_nothing_known_gives_nothing():
         assert task == OPEN_ENDED or text == ""
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_focus_on_words_always_finds_one(language):
+    for seed in range(30):
+        facts = words(language, Dice(language, seed))
+        asked = request(language, WORD_ALIGN, facts, ["average_pitch"], seed=seed)
+        assert check_every_phrasing(asked) >= LEAST
+        assert write_pairs(asked)
+
+
 def test_focus_is_kept():
     facts = [Fact(key, a.labels[0]) for key, a in ATTRIBUTES.items()]
     text = write_pairs(request("en", ACOUSTIC, facts, ["speaking_rate"], pairs=3))
