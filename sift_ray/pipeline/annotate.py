@@ -13,7 +13,7 @@ import ray.data
 
 from sift_ray.config import Config
 from sift_ray.pipeline.align_models import fingerprints
-from sift_ray.pipeline.annotate_actors import Aligning, Measuring, decode_batch
+from sift_ray.pipeline.annotate_actors import Aligning, Measuring, decode_batch, read_blocks
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Progress
@@ -54,13 +54,10 @@ def _dataset(
         -(-manifest.rows // annotate.decode.pool.batch_rows),
         max(measure.actors[1], align.actors[1]) * _BLOCKS_A_WORKER,
     )
-    dataset = ray.data.read_parquet(
-        wave_files(root, manifest),
-        filesystem=root.filesystem,
-        partitioning=None,  # `wave=` in the path is no column
-        override_num_blocks=blocks,
-        num_cpus=0.25,
-    )
+    # a wave's utterances are a few megabytes: one task reads them sooner than Ray Data's readers are started
+    read = ray.remote(num_cpus=1, num_returns=blocks)(read_blocks)
+    pieces = read.remote(root, wave_files(root, manifest), blocks)
+    dataset = ray.data.from_arrow_refs([pieces] if blocks == 1 else pieces)
     dataset = dataset.map_batches(
         decode_batch,
         fn_kwargs={"config": annotate.decode, "root": root},

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from sift_ray.config import AlignConfig, DecodeConfig, FeaturesConfig
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.progress import Progress
 from sift_ray.schema import ANNOTATIONS, SAMPLE_RATE, conform
-from sift_ray.storage import OutputRoot, fetch_folder
+from sift_ray.storage import OutputRoot, fetch_folder, read_table
 
 if TYPE_CHECKING:
     from sift_ray.align.lexicon import Lexicon
@@ -28,6 +29,15 @@ if TYPE_CHECKING:
 _AUDIO = pa.list_(pa.int16())
 _TRACK = pa.list_(pa.float32())
 _FULL_SCALE = 32767.0
+
+
+def read_blocks(root: OutputRoot, files: Sequence[str], blocks: int) -> pa.Table | tuple[pa.Table, ...]:
+    """Return the rows of `files` as `blocks` tables of like size (one table as itself, as Ray has it)."""
+    table = pa.concat_tables(read_table(root, file) for file in files)
+    bounds = np.linspace(0, table.num_rows, blocks + 1).astype(int)
+    # (a slice would carry the whole table along when it is sent)
+    pieces = tuple(table.take(pa.array(np.arange(a, b))) for a, b in pairwise(bounds))
+    return pieces[0] if blocks == 1 else pieces
 
 
 class Rejects:

@@ -119,7 +119,7 @@ def _as_done(references: list[Any]) -> Iterator[Any]:
         yield ray.get(ready[0])
 
 
-@ray.remote(num_cpus=0.5, max_retries=2)
+@ray.remote(num_cpus=1, max_retries=2)
 def _first_pass(root: OutputRoot, files: list[str]) -> Moments:
     moments = Moments()
     for table in _tables(root, files):
@@ -127,7 +127,7 @@ def _first_pass(root: OutputRoot, files: list[str]) -> Moments:
     return moments
 
 
-@ray.remote(num_cpus=0.5, max_retries=2)
+@ray.remote(num_cpus=1, max_retries=2)
 def _second_pass(root: OutputRoot, files: list[str], intervals: Inliers) -> Inliers:
     inliers = Inliers(intervals.intervals)
     for table in _tables(root, files):

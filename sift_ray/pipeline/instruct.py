@@ -78,7 +78,7 @@ def _dataset(
 ) -> tuple[ray.data.Dataset, Expected]:
     instruct = config.instruct
     models = sorted({model_of(instruct, task) for task in instruct.models} | {TEMPLATE})
-    summary, *tables = ray.remote(num_cpus=0.5, num_returns=1 + len(models))(plan_wave).remote(
+    summary, *tables = ray.remote(num_cpus=1, num_returns=1 + len(models))(plan_wave).remote(
         wave_files(root, manifest), root, rulers, instruct, models
     )
     expected, rows = ray.get(summary)

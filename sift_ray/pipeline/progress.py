@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import logging
-import sys
 import threading
 import time
-from collections import deque
-from typing import TYPE_CHECKING, Any, Self
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from collections import Counter, deque
+from typing import Any, Self
 
 log = logging.getLogger(__name__)
 
@@ -18,48 +14,43 @@ _INTERVAL_S = 15.0
 _WINDOW = 20  # readings: at 15 s apart, the last five minutes
 
 
-class _RowCounter:
-    """Counts the rows that a stage's workers have finished; lives as long as the wave."""
+class RowCounter:
+    """Counts the rows that workers have finished, by what they are rows of; an actor, one a job."""
 
     def __init__(self) -> None:
-        self._rows = 0
+        self._rows: Counter[str] = Counter()
 
-    def add(self, rows: int) -> None:
+    def add(self, title: str, rows: int) -> None:
         """Count `rows` more."""
-        self._rows += rows
+        self._rows[title] += rows
 
-    def rows(self) -> int:
+    def rows(self, title: str) -> int:
         """Return the count."""
-        return self._rows
+        return self._rows[title]
 
 
 class Progress:
     """What workers tell of their rows; travels with a stage's functions. Without a counter it does nothing."""
 
-    def __init__(self, counter: Any = None) -> None:
-        self._counter: Any = counter
+    def __init__(self, title: str = "", counter: Any = None) -> None:
+        self._title = title
+        self._counter = counter
 
     def add(self, rows: int) -> None:
         """Count finished rows; never waits."""
         if self._counter is not None:
-            self._counter.add.remote(rows)
+            self._counter.add.remote(self._title, rows)
 
 
 class ProgressLines:
-    """Logs a line every 15 s while its block runs; on a terminal Ray Data's own bars do it, and this is silent.
+    """Logs a line every 15 s while its block runs; `rows` is how many are to be done, 0 while that is not known."""
 
-    `progress` goes to the workers; `rows` is how many are to be done, 0 while that is not known.
-    """
-
-    def __init__(self, title: str) -> None:
-        import ray  # (workers import this module for `Progress`, which needs no more)
-
+    def __init__(self, title: str, counter: Any) -> None:
+        """Take the `RowCounter` actor, or None for silence (on a terminal Ray Data's own bars tell all this)."""
         self.rows = 0
         self._title = title
-        self._counter: Any = None if sys.stderr.isatty() else ray.remote(num_cpus=0)(_RowCounter).remote()
-        self._get: Callable[..., int] = ray.get
-        self._kill: Callable[[Any], None] = ray.kill
-        self.progress = Progress(self._counter)
+        self._counter = counter
+        self.progress = Progress(title, counter)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
 
@@ -72,14 +63,15 @@ class ProgressLines:
         self._stop.set()
         if self._counter is not None:
             self._thread.join(timeout=15)
-            self._kill(self._counter)
 
     def _watch(self) -> None:
+        import ray  # (workers import this module for `Progress`, which needs no more)
+
         started = time.monotonic()
         readings: deque[tuple[float, int]] = deque([(started, 0)], maxlen=_WINDOW)
         while not self._stop.wait(_INTERVAL_S):
             try:
-                done = self._get(self._counter.rows.remote(), timeout=10)
+                done = ray.get(self._counter.rows.remote(self._title), timeout=10)
             except Exception as error:  # the line is a courtesy: its failure must not end the wave
                 log.debug("no progress reading: %s", error)
                 continue

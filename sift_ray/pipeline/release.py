@@ -114,7 +114,7 @@ def _groups(manifests: list[WaveManifest]) -> list[tuple[str, str]]:
     return sorted(sizes, key=lambda group: (-sizes[group], TASKS.index(group[0]), group[1]))
 
 
-@ray.remote(num_cpus=0.5, max_retries=2)
+@ray.remote(num_cpus=1, max_retries=2)
 def _write(
     root: OutputRoot, waves: list[list[str]], task: str, language: str, rows_per_file: int
 ) -> tuple[dict[str, int], dict[str, int], set[str]]:

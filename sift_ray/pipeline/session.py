@@ -6,14 +6,17 @@ import logging
 import math
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Self
+from typing import Any, Self
 
 import ray
 import ray.data
+from ray.util.annotations import RayDeprecationWarning
 
 from sift_ray.config import Config, RayConfig
+from sift_ray.pipeline.progress import RowCounter
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +36,7 @@ class RaySession:
         self._config = config
         self._opened = False
         self._ready = False
+        self._counter: Any = None
 
     def __enter__(self) -> Self:
         return self
@@ -40,6 +44,12 @@ class RaySession:
     def __exit__(self, *_: object) -> None:
         if self._opened:
             ray.shutdown()
+
+    def row_counter(self) -> Any:
+        """Return the actor that counts finished rows for progress lines; one serves all stages."""
+        if self._counter is None:
+            self._counter = ray.remote(num_cpus=0)(RowCounter).remote()
+        return self._counter
 
     def ensure(self) -> None:
         """Make sure that Ray is there, limited as the config says, and large enough.
@@ -49,6 +59,8 @@ class RaySession:
         """
         if self._ready:
             return
+        # `ray_remote_args_fn` goes in Ray 2.64, before which pyproject stops; nothing else sets an actor's restarts
+        warnings.filterwarnings("ignore", category=RayDeprecationWarning)
         if not ray.is_initialized():
             _connect(self._config)
             self._opened = True

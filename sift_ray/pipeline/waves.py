@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import platform
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -209,7 +210,8 @@ def run_waves(
         manifest = read_manifest(root, stage.name, wave)
         if manifest is None:
             session.ensure()
-            manifest = _run_wave(root, stage, wave, len(waves), start)
+            counter = None if sys.stderr.isatty() else session.row_counter()
+            manifest = _run_wave(counter, root, stage, wave, len(waves), start)
         elif manifest.fingerprint != stage.fingerprint:
             raise StaleOutputError(
                 f"{root.uri}/{wave_folder(stage.name, wave)} has fingerprint {manifest.fingerprint}, but its stage has "
@@ -219,6 +221,7 @@ def run_waves(
 
 
 def _run_wave(
+    counter: Any,
     root: OutputRoot,
     stage: Stage,
     wave: int,
@@ -228,7 +231,7 @@ def _run_wave(
     root.delete(wave_folder(stage.name, wave))
     started_at, clock = datetime.now(UTC), time.monotonic()
     title = f"{stage.name} wave {wave + 1} of {waves}"
-    with ProgressLines(title) as lines:
+    with ProgressLines(title, counter) as lines:
         dataset, expected = start(wave, lines.progress)
         lines.rows = expected.rows
         sink = _WaveSink(root, stage, wave)
