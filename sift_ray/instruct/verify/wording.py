@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
+from wordfreq import zipf_frequency
+
 from sift_ray.instruct.verify.claims import Reading, loose_tokens
 from sift_ray.instruct.verify.known import Known, Place
 from sift_ray.instruct.verify.lexicon import Lexicon
@@ -151,6 +153,10 @@ def check_familiar(reading: Reading, words: Lexicon, allowed: frozenset[str], sh
     # (elided articles and pronouns, and letters, say nothing)
     strange = [t.raw for t in loose if len(t.text) > 2 and t.text not in words.known and t.text not in allowed]
     total = sum(1 for token in reading.text.tokens if token.quote < 0)
+    # "veryhighpuff": what small models run together is in no list of a language's words
+    made_up = [raw for raw in strange if zipf_frequency(raw, words.language) == 0]
+    if made_up:
+        raise Refused("not_a_word", " ".join(made_up[:8]))
     if len(strange) > max(1, share * total):
         raise Refused("ungrounded", f"{len(strange)} of {total} words: {' '.join(strange[:8])}")
 
