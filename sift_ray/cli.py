@@ -18,7 +18,8 @@ import typer
 from rich.console import Console
 
 from sift_ray import __version__
-from sift_ray.config import Config, ConfigError, load_config
+from sift_ray.config import Config
+from sift_ray.config_file import ConfigError, load_config
 
 app = typer.Typer(
     name="sift-ray",

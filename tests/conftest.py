@@ -18,7 +18,8 @@ os.environ["AWS_SECRET_ACCESS_KEY"] = "test-secret-key"
 for variable in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
     os.environ.setdefault(variable, "1")
 
-from sift_ray.config import Config, parse_config
+from sift_ray.config import Config
+from sift_ray.config_file import parse_config
 from sift_ray.storage import LocalRoot
 
 DEMO_MINUTES = 2.5
@@ -35,6 +36,11 @@ class Job:
     def folder(self) -> Path:
         return Path(self.root.uri)
 
+    def models(self) -> str:
+        """Its alignment models as a config names them: training them again would take a minute."""
+        folders = sorted((self.folder / "models/align").iterdir())
+        return ", ".join(f"{folder.name.split('-')[0]}: {folder}" for folder in folders)
+
 
 @pytest.fixture(scope="session")
 def demo_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -46,14 +52,14 @@ def demo_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def template_config(output: str | Path, corpora: Path, extra: str = "") -> str:
+def template_config(output: str | Path, corpora: Path, models: str = "", extra: str = "") -> str:
     """The YAML of a job on the demo's corpora with the template engine."""
     return f"""\
 output: {output}
 corpora:
   - {{type: demo, name: demo, path: {corpora}, minutes: {DEMO_MINUTES}}}
 plan: {{wave_rows: 24}}
-annotate: {{align: {{min_train_s: 5}}}}
+annotate: {{align: {{min_train_s: 5, models: {{{models}}}}}}}
 bin: {{min_count: 5}}
 instruct:
   engine: template

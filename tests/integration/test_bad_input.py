@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
-from sift_ray.config import Config, parse_config
+from sift_ray.config import Config
+from sift_ray.config_file import parse_config
 from sift_ray.pipeline.annotate import run_annotate
 from sift_ray.pipeline.build import annotate, plan
 from sift_ray.pipeline.plan import run_plan

@@ -41,7 +41,7 @@ def start(config: Path, log: Path) -> subprocess.Popen[bytes]:
 def test_killed_twice_the_release_is_the_same(finished_job: Job, demo_corpora: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     config = tmp_path / "job.yaml"
-    config.write_text(template_config(output, demo_corpora))
+    config.write_text(template_config(output, demo_corpora, finished_job.models()))
     log = tmp_path / "log"
     for wave in KILL_WHEN_DONE:
         job = start(config, log)

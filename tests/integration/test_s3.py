@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sift_ray.config import parse_config
+from sift_ray.config_file import parse_config
 from sift_ray.pipeline.build import build
 from sift_ray.report.summary import summarise
 from sift_ray.storage import S3Root, fetch_folder, read_json
@@ -89,7 +89,9 @@ def test_the_root_keeps_its_promises(endpoint: str, tmp_path: Path) -> None:
 
 
 def test_a_job_on_s3_makes_the_same_samples(endpoint: str, finished_job: Job, demo_corpora: Path) -> None:
-    text = template_config(f"s3://{BUCKET}/job", demo_corpora, f"storage: {{endpoint_url: '{endpoint}'}}\n")
+    text = template_config(
+        f"s3://{BUCKET}/job", demo_corpora, finished_job.models(), f"storage: {{endpoint_url: '{endpoint}'}}\n"
+    )
     config = parse_config(text, "s3.yaml")
     build(config)
     root = S3Root(config.output, endpoint)

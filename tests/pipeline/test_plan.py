@@ -6,7 +6,8 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
-from sift_ray.config import Config, parse_config
+from sift_ray.config import Config
+from sift_ray.config_file import parse_config
 from sift_ray.pipeline import plan as planning
 from sift_ray.pipeline.plan import PlanError, read_plan, run_plan, unit_id
 from sift_ray.pipeline.waves import StaleOutputError

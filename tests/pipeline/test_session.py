@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from sift_ray.config import Config, parse_config
+from sift_ray.config import Config
+from sift_ray.config_file import parse_config
 from sift_ray.pipeline.session import ClusterError, RaySession, needs
 
 

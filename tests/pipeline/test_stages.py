@@ -4,7 +4,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from sift_ray.config import Config, parse_config
+from sift_ray.config import Config
+from sift_ray.config_file import parse_config
 from sift_ray.pipeline.stages import (
     annotate_stage,
     instruct_stage,

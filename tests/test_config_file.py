@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sift_ray.config import Config, ConfigError, ManifestConfig, load_config, parse_config
+from sift_ray.config import Config, ManifestConfig
+from sift_ray.config_file import ConfigError, load_config, parse_config
 
 GOOD = """\
 output: out/x
