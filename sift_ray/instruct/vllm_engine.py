@@ -16,6 +16,7 @@ from sift_ray.config import VllmConfig
 from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Prompt, RequestFailed
 from sift_ray.instruct.models import resolve_model
 
+_CPU_BATCH_TOKENS = 4096
 _ALWAYS = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -28,7 +29,7 @@ def engine_environment(config: VllmConfig) -> dict[str, str]:
     environment = dict(_ALWAYS)
     environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     environment["VLLM_CPU_KVCACHE_SPACE"] = str(config.cpu_kvcache_gib)
-    environment["VLLM_LOGGING_LEVEL"] = os.environ.get("VLLM_LOGGING_LEVEL", "WARNING")
+    environment["VLLM_LOGGING_LEVEL"] = os.environ.get("VLLM_LOGGING_LEVEL", "ERROR")
     if config.cpu_threads is not None:
         environment["OMP_NUM_THREADS"] = str(config.cpu_threads)
     return environment
@@ -57,6 +58,7 @@ class VllmEngine:
         weights = resolve_model(name, cache)
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs
+            from vllm.platforms import current_platform
             from vllm.v1.engine.async_llm import AsyncLLM
         except ImportError as error:
             raise EngineStartError(
@@ -75,6 +77,11 @@ class VllmEngine:
             # without this a grammar allows any run of line breaks between tokens, and weak models love them
             "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
         }
+        if current_platform.is_cpu():
+            # a seeded request whose prompt is split over steps kills vLLM 0.29's CPU engine: it winds the request's
+            # generator back by an offset, which torch's CPU generators do not have; so prompts go in whole
+            arguments["enable_chunked_prefill"] = False
+            arguments["max_num_batched_tokens"] = max(config.max_model_len, _CPU_BATCH_TOKENS)
         if config.max_num_seqs is not None:
             arguments["max_num_seqs"] = config.max_num_seqs
         try:
