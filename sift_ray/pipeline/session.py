@@ -140,6 +140,8 @@ def _limit(config: RayConfig) -> None:
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
     if not terminal:
         logging.getLogger("ray.data").setLevel(logging.WARNING)
+        # (it would advise to turn on the bars that were just turned off)
+        logging.getLogger("ray.data._internal.progress").setLevel(logging.ERROR)
 
 
 def actor_limits(config: RayConfig) -> Callable[[], dict[str, int]]:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich.console import Console, Group
+from rich import box
+from rich.console import Console
 from rich.table import Table
 
 from sift_ray.schema import LANGUAGES, TASKS
@@ -90,22 +91,21 @@ def as_json(summary: Summary) -> dict[str, Any]:
 
 def render(summary: Summary, console: Console) -> None:
     """Print the tables."""
-    console.print(
-        Group(
-            _progress_table(summary),
-            _corpus_table(summary),
-            *([_task_table(summary)] if summary.stages["instructions"].rows else []),
-            *([_yield_table(summary)] if summary.stages["instructions"].rows else []),
-            _reject_table(summary),
-        )
-    )
+    tables = [_progress_table(summary), _corpus_table(summary)]
+    if summary.stages["instructions"].rows:
+        tables += [_task_table(summary), _yield_table(summary)]
+    for table in (*tables, _reject_table(summary)):
+        console.print(table)
+        console.print()
     if summary.release is not None:
         total = sum(summary.release["rows"].values())
         console.print(f"{total:,} samples as Parquet in {summary.output}/release", soft_wrap=True)
 
 
 def _grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", pad_edge=False)
+    table = Table(
+        title=title, title_justify="left", title_style="bold", pad_edge=False, show_edge=False, box=box.SIMPLE_HEAD
+    )
     for place, head in enumerate(heads):
         table.add_column(head, justify="left" if place == 0 else "right", no_wrap=True)
     for row in rows:
@@ -145,19 +145,31 @@ def _corpus_table(summary: Summary) -> Table:
     measured = summary.stages["annotations"]
     state = measured if measured.rows else summary.stages["utterances"]
     utterances: dict[tuple[str, str], float] = {}
-    hours: dict[tuple[str, str], float] = {}
-    for totals, table in ((utterances, "utterances"), (hours, "hours")):
-        for label, number in state.counts.get(table, {}).items():
-            corpus, language, _ = label.split("/")
-            totals[corpus, language] = totals.get((corpus, language), 0) + number
+    hours: dict[str, float] = {}
+    for label, number in state.counts.get("utterances", {}).items():
+        corpus, language, _ = label.split("/")
+        utterances[corpus, language] = utterances.get((corpus, language), 0) + number
+    for label, number in state.counts.get("hours", {}).items():
+        corpus = label.split("/")[0]
+        hours[corpus] = hours.get(corpus, 0) + number
     rows = [
-        (corpus, language, _count(number), f"{hours.get((corpus, language), 0):.3f}")
-        for (corpus, language), number in sorted(utterances.items())
+        (*row, f"{hours.get(row[0], sum(hours.values())):,.3f}")
+        for row in _by_language(utterances, sorted({corpus for corpus, _ in utterances}))
     ]
     aligned = sum(measured.counts.get("aligned", {}).values())
-    rows.append(("all", "", _count(sum(utterances.values())), f"{sum(hours.values()):.3f}"))
     title = "Utterances" + (f" ({_count(aligned)} of them with word spans)" if measured.rows else "")
-    return _grid(title, ("corpus", "language", "utterances", "hours"), rows)
+    return _grid(title, ("corpus", *LANGUAGES, "all", "hours"), rows)
+
+
+def _by_language(cells: Mapping[tuple[str, str], float], names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return a row a name with its counts by language and their sum, and a last row of the sums."""
+    names = list(names)
+
+    def row(title: str, members: Sequence[str]) -> tuple[str, ...]:
+        counts = [sum(cells.get((name, language), 0) for name in members) for language in LANGUAGES]
+        return (title, *(_count(count) for count in counts), _count(sum(counts)))
+
+    return [*(row(name, [name]) for name in names), row("all", names)]
 
 
 def _pairs(summary: Summary) -> Iterable[tuple[str, str, str, bool, float]]:
@@ -172,22 +184,7 @@ def _task_table(summary: Summary) -> Table:
     for task, language, _, accepted, count in _pairs(summary):
         if accepted:
             cells[task, language] = cells.get((task, language), 0) + count
-    rows = [
-        (
-            task,
-            *(_count(cells.get((task, la), 0)) for la in LANGUAGES),
-            _count(sum(cells.get((task, la), 0) for la in LANGUAGES)),
-        )
-        for task in TASKS
-    ]
-    rows.append(
-        (
-            "all",
-            *(_count(sum(cells.get((task, la), 0) for task in TASKS)) for la in LANGUAGES),
-            _count(sum(cells.values())),
-        )
-    )
-    return _grid("Instructions accepted", ("task", *LANGUAGES, "all"), rows)
+    return _grid("Instructions accepted", ("task", *LANGUAGES, "all"), _by_language(cells, TASKS))
 
 
 def _yield_table(summary: Summary) -> Table:

@@ -69,7 +69,9 @@ async def exercise(folder):
     settings = VllmConfig(max_model_len=1024, cpu_kvcache_gib=1, enforce_eager=True, max_num_seqs=16)
     engine = VllmEngine.start(str(folder), settings)
     try:
-        texts = await asyncio.gather(*(engine.generate(prompt(f"Say {i}.", seed=i)) for i in range(24)))  # more at once than one step takes
+        texts = await asyncio.gather(
+            *(engine.generate(prompt(f"Say {i}.", seed=i)) for i in range(24))
+        )  # more at once than one step takes
         for generation in texts:
             assert generation.finish_reason == "stop"
             assert generation.generated_tokens <= 48

@@ -72,8 +72,8 @@ def test_an_unfinished_job_says_how_far_it_is(root: LocalRoot) -> None:
 
 
 def test_yields_are_told_by_generator_even_if_its_name_has_slashes(root: LocalRoot) -> None:
-    lines = [line.split("│") for line in printed(root).splitlines() if "open_ended" in line and "model" in line]
-    assert [cell.strip() for cell in lines[0][1:-1]] == ["open_ended", "org/model", "3", "9", "25.0%"]
+    lines = [line.split() for line in printed(root).splitlines()]
+    assert ["open_ended", "org/model", "3", "9", "25.0%"] in lines
 
 
 def test_rejects_are_told_with_their_reasons(root: LocalRoot) -> None:
