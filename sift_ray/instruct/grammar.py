@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from sift_ray.instruct.requests import ACOUSTIC, COMPARISON, CONTENT, CONTROLLABLE, OPEN_ENDED, Request
+from sift_ray.instruct.requests import CONTROLLABLE, OPEN_ENDED, WORD_ALIGN, Request
 from sift_ray.instruct.template_engine import Dice, items_of
 
 _QUESTION: Final = 300
@@ -42,39 +42,32 @@ def pair_schema(request: Request, constrain: str) -> dict[str, Any]:
 
 
 # bounds count words, not letters: a bound on letters cuts the last word short
-_OWN_QUESTION: Final = r"[A-Z][a-z']{1,9}( [a-z']{1,12}){3,10}\?"
-_OWN_WORDS: Final = r" ([a-z']{1,12} ){0,3}"
-_OWN_QUESTIONS: Final = (ACOUSTIC, CONTENT, COMPARISON, OPEN_ENDED)
-_FEW: Final = 3
-"""Phrasings that a model chooses among: each makes the grammar larger."""
+_LETTER: Final = "[A-Za-zÀ-ÖØ-öø-ÿœŒ']"
+_OWN_QUESTION: Final = rf"¿?{_LETTER}{{2,12}}( {_LETTER}{{1,14}}){{3,10}} ?\?"
+_OWN_WORDS: Final = rf" ({_LETTER}{{1,14}} ){{0,3}}"
+_ABOUT_A_WORD: Final = rf"¿?{_LETTER}{{2,12}}( {_LETTER}{{1,14}}){{2,8}} {{word}}( {_LETTER}{{1,14}}){{0,4}} ?\?"
+_QUOTED: Final = re.compile(r"[“„«\"].*[”“»\"]")
 _SPECIAL: Final = re.compile(r"[\\.^$*+?{}\[\]|()]")
 
 
 def _valued(request: Request) -> dict[str, Any] | None:
     """Return schemas of a question and an answer about the first thing that the seed chooses to ask.
 
-    Where the language's templates have `own_words` the model writes most questions itself, and joins the parts of an
-    answer. Elsewhere it chooses, by its own lights, among a few phrasings of the templates.
+    The answer holds a subject and the asked value, as the templates word them, and few words between them; those
+    words, and the question, are the model's own. A synthesis prompt is made like an answer.
     """
-    dice = Dice(request.seed, "grammar")
-    items = items_of(request, dice)
-    if not items:
+    items = items_of(request, Dice(request.seed, "grammar"))
+    if not items or not items[0].slots:
         return None
-    item = items[0]
-    questions = {"enum": _some(item.questions, dice)}
-    answers = {"enum": _some(item.answers, dice)}
-    if not item.slots:
-        return {"q": questions, "a": answers}
-    joined = _pattern(_OWN_WORDS.join(_any(slot) for slot in item.slots) + r"\.")
+    slots = items[0].slots
+    joined = _pattern(_OWN_WORDS.join(_any(slot) for slot in slots) + r"\.")
     if request.task == CONTROLLABLE:
-        return {"q": joined, "a": answers}
-    own = request.task in _OWN_QUESTIONS
-    return {"q": _pattern(_OWN_QUESTION) if own else questions, "a": joined}
-
-
-def _some(texts: Sequence[str], dice: Dice) -> list[str]:
-    """Return a few of `texts`, the shorter ones of those that the dice put first: a weak model is a slow one too."""
-    return sorted(dice.shuffled(texts)[: 2 * _FEW], key=len)[:_FEW]
+        return {"q": joined, "a": {"const": ""}}
+    question = _pattern(_OWN_QUESTION)
+    if request.task == WORD_ALIGN and (word := _QUOTED.search(slots[0][0])):
+        # without the word the question could not be told from others
+        question = _pattern(_ABOUT_A_WORD.replace("{word}", _literal(word[0])))
+    return {"q": question, "a": joined}
 
 
 def _any(texts: Sequence[str]) -> str:

@@ -41,7 +41,7 @@ T = TypeVar("T")
 class Item:
     """One thing to ask: its questions and answers; any question goes with any answer.
 
-    `slots`, in languages with `own_words`, are the parts of an answer (of a synthesis prompt: of the question) that a
+    `slots` are the parts of an answer (of a synthesis prompt: of the question) that a
     model may join by its own words, alternatives of each.
     """
 
@@ -166,7 +166,7 @@ class _Composer:
 
     def _slots(self, subject: str, rest: str) -> tuple[tuple[str, ...], ...]:
         own = self.texts.own_words
-        return () if own is None else (own.voice if subject == "voice" else own.audio, (rest,))
+        return (own.voice if subject == "voice" else own.audio, (rest,))
 
     def _statements(self, key: str, label: str) -> Iterator[str]:
         verb, rest = self.texts.predicate(key, label)
@@ -256,8 +256,6 @@ class _Composer:
     def _word_slots(self, values: Mapping[str, str | None], word: str | None) -> tuple[tuple[str, ...], ...]:
         """Return slots of a word and how it is spoken; of a second word too, where `values` have its manner."""
         own = self.texts.own_words
-        if own is None:
-            return ()
         first, manner, second = own.word.format(w=word), values["m"] or "", values.get("m2")
         if second is None:
             return (first,), (manner,)
@@ -304,7 +302,7 @@ class _Composer:
 
     def _two_slots(self, subject: str, left: str | None, right: str | None) -> tuple[tuple[str, ...], ...]:
         own = self.texts.own_words
-        if own is None or left is None or right is None:
+        if left is None or right is None:
             return ()
         return (own.first[subject],), (own.second[subject].format(rest=left),), (right,)
 
@@ -354,7 +352,7 @@ class _Composer:
         own = self.texts.own_words
         said = values["list"] or values["who"]
         slots: tuple[tuple[str, ...], ...] = ()
-        if own is not None and not (voice and person):
+        if not (voice and person):
             slots = (own.manner if voice else own.person, (said,))
         return [_filled(frames, ("",), values, slots)] * self.request.pairs_wanted
 

@@ -155,7 +155,7 @@ class Templates(_Part):
 
     language: str
     joint: str
-    own_words: OwnWords | None = None
+    own_words: OwnWords
     verbs: Mapping[str, str]
     quotes: tuple[tuple[str, str], ...]
     openers: Annotated[tuple[str, ...], AfterValidator(_several)]
