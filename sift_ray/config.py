@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from sift_ray.schema import ATTRIBUTE_COLUMNS, LANGUAGES, TASKS
 
@@ -37,6 +37,11 @@ def _is_remote(path: str) -> bool:
     return "://" in path
 
 
+def _checked(info: ValidationInfo) -> bool:
+    """Whether paths must be there: not where a job is only looked at, or goes on, away from its corpora."""
+    return info.context is None or bool(info.context.get("check_paths", True))
+
+
 class _CorpusBase(Section):
     name: Name
     path: str
@@ -46,10 +51,16 @@ class _CorpusBase(Section):
 
     @field_validator("path")
     @classmethod
-    def _exists(cls, path: str) -> str:
-        if not _is_remote(path) and not Path(path).exists():
-            raise ValueError(f"no such file or folder: {path}")
-        return path
+    def _exists(cls, path: str, info: ValidationInfo) -> str:
+        return _local(path, info)
+
+
+def _local(path: str, info: ValidationInfo) -> str:
+    if _is_remote(path):
+        raise ValueError(f"corpora are read from local or mounted folders, not from {path}")
+    if _checked(info) and not Path(path).exists():
+        raise ValueError(f"no such file or folder: {path}")
+    return path
 
 
 class MlsConfig(_CorpusBase):
@@ -79,8 +90,8 @@ class ManifestConfig(_CorpusBase):
 
     @field_validator("root")
     @classmethod
-    def _root_exists(cls, root: str | None) -> str | None:
-        return None if root is None else cls._exists(root)
+    def _root_exists(cls, root: str | None, info: ValidationInfo) -> str | None:
+        return None if root is None else _local(root, info)
 
 
 class DemoConfig(Section):
@@ -98,8 +109,15 @@ CorpusConfig = Annotated[
 ]
 
 
+class DecodePool(Section):
+    """Resources of a decoding task; there are as many as the cluster has room for."""
+
+    num_cpus: float = Field(1.0, gt=0)
+    batch_rows: int = Field(16, ge=1)
+
+
 class PoolConfig(Section):
-    """Resources of one stage's workers."""
+    """Resources of one stage's actors, each."""
 
     actors: tuple[int, int] = (1, 2)
     num_cpus: float = Field(1.0, gt=0)
@@ -115,6 +133,14 @@ class PoolConfig(Section):
         return actors
 
 
+class EnginePool(PoolConfig):
+    """The language model's actors: a GPU each unless told otherwise."""
+
+    actors: tuple[int, int] = (1, 1)
+    num_gpus: float = Field(1.0, ge=0)
+    batch_rows: int = Field(64, ge=1)
+
+
 class PlanConfig(Section):
     """How utterances are cut into waves."""
 
@@ -126,7 +152,13 @@ class DecodeConfig(Section):
 
     min_s: float = Field(0.3, gt=0)
     max_s: float = Field(40.0, gt=0)
-    pool: PoolConfig = PoolConfig(num_cpus=0.8, batch_rows=16)  # not as `features`: Ray would fuse the two
+    pool: DecodePool = DecodePool()
+
+    @model_validator(mode="after")
+    def _some_length_is_allowed(self) -> Self:
+        if self.min_s >= self.max_s:
+            raise ValueError(f"min_s ({self.min_s:g}) must be less than max_s ({self.max_s:g})")
+        return self
 
 
 class FeaturesConfig(Section):
@@ -138,8 +170,15 @@ class FeaturesConfig(Section):
     pitch_floor: float = Field(75.0, gt=0)
     pitch_ceiling: float = Field(600.0, gt=0)
     dnsmos_windows: int = Field(1, ge=1, le=16)
-    max_batch_s: float = Field(320.0, gt=0)
-    pool: PoolConfig = PoolConfig(num_cpus=1, batch_rows=32)
+    pool: PoolConfig = PoolConfig()
+
+    @model_validator(mode="after")
+    def _some_pitch_is_allowed(self) -> Self:
+        if self.pitch_floor >= self.pitch_ceiling:
+            raise ValueError(
+                f"pitch_floor ({self.pitch_floor:g}) must be less than pitch_ceiling ({self.pitch_ceiling:g})"
+            )
+        return self
 
 
 class AlignConfig(Section):
@@ -152,13 +191,13 @@ class AlignConfig(Section):
     train_hours: float = Field(20.0, gt=0)  # at most so much audio a language is trained on
     min_train_s: float = Field(15.0, gt=0)  # with less speech than this a language is not aligned
     seed: int = 0
-    pool: PoolConfig = PoolConfig(num_cpus=0.9, batch_rows=32)
+    pool: PoolConfig = PoolConfig()
 
     @field_validator("models", "dictionaries")
     @classmethod
-    def _there(cls, paths: Mapping[str, str]) -> Mapping[str, str]:
+    def _there(cls, paths: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
         for language, path in paths.items():
-            if not Path(path).exists():
+            if _checked(info) and not Path(path).exists():
                 raise ValueError(f"{language}: no such file or folder: {path}")
         return paths
 
@@ -182,8 +221,8 @@ class BinConfig(Section):
 
     @field_validator("frozen")
     @classmethod
-    def _there(cls, path: str | None) -> str | None:
-        if path is not None and not _is_remote(path) and not Path(path).is_file():
+    def _there(cls, path: str | None, info: ValidationInfo) -> str | None:
+        if path is not None and not _is_remote(path) and _checked(info) and not Path(path).is_file():
             raise ValueError(f"no such file: {path}")
         return path
 
@@ -241,18 +280,21 @@ class InstructConfig(Section):
     comparison_uses: int = Field(2, ge=1)  # how often an utterance may stand in comparisons
     sampling: SamplingConfig = SamplingConfig()
     vllm: VllmConfig = VllmConfig()
-    pool: PoolConfig = PoolConfig(actors=(1, 1), num_cpus=1, num_gpus=1, batch_rows=64)
+    pool: EnginePool = EnginePool()
     concurrent_batches: int = Field(4, ge=1)
     error_budget: Share = 1.0  # weak models are rejected nearly always; a production config lowers it
 
     @field_validator("models")
     @classmethod
-    def _keys(cls, models: Mapping[str, str]) -> Mapping[str, str]:
+    def _keys(cls, models: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
         for key in models:
             if key != "default" and key not in TASKS:
                 raise ValueError(f"no task {key!r}; keys are default, {', '.join(TASKS)}")
         if "default" not in models:
             raise ValueError("name a default model")
+        for model in models.values():
+            if model.startswith(("/", ".", "~")) and _checked(info) and not Path(model).expanduser().is_dir():
+                raise ValueError(f"no such folder: {model}")
         return models
 
     def task(self, task: str) -> TaskConfig:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +17,10 @@ class ConfigError(ValueError):
     """The config can't be used; the message names the file, the line and the key."""
 
 
-def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
+def load_config(path: Path, overrides: Sequence[str] = (), *, check_paths: bool = True) -> Config:
     """Read the YAML at `path`, apply `overrides` (`a.b=c`, value in YAML), and check the whole.
+
+    Without `check_paths` the files that it names need not be there: `status` is asked from other machines too.
 
     Raises:
         ConfigError: naming file, line and key, and what was expected there.
@@ -26,10 +29,10 @@ def load_config(path: Path, overrides: Sequence[str] = ()) -> Config:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror}: no config can be read there") from error
-    return parse_config(text, str(path), overrides)
+    return parse_config(text, str(path), overrides, check_paths=check_paths)
 
 
-def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> Config:
+def parse_config(text: str, source: str, overrides: Sequence[str] = (), *, check_paths: bool = True) -> Config:
     """Check the YAML `text`; `source` names it in errors. See `load_config`."""
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -38,6 +41,8 @@ def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> Confi
         raise ConfigError(f"{source}: not YAML: {error}") from error
     if not isinstance(data, dict):
         raise ConfigError(f"{source}: a config is a mapping of sections (output, corpora, …)")
+    if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+        raise ConfigError(f"{source}: aliases (*name) are not read; write the value out")
     lines = _lines(node)
     _refuse_repeated_keys(node, source)
     overridden = {}
@@ -46,7 +51,9 @@ def parse_config(text: str, source: str, overrides: Sequence[str] = ()) -> Confi
         _assign(data, key, value, override)
         overridden[tuple(key)] = override
     try:
-        return Config.model_validate(data)
+        # JSON, because only there does pydantic's strict mode (which takes no "7" for 7) read lists as tuples
+        text_of = json.dumps(data, default=str)
+        return Config.model_validate_json(text_of, strict=True, context={"check_paths": check_paths})
     except ValidationError as error:
         problems = [_describe(problem, lines, overridden, source) for problem in error.errors()]
         raise ConfigError("\n".join(problems)) from error
@@ -100,7 +107,7 @@ def _assign(data: dict[str, Any], key: list[str], value: Any, override: str) -> 
     for index, part in enumerate(key):
         last = index == len(key) - 1
         if isinstance(target, list):
-            if not part.isdigit() or int(part) >= len(target):
+            if not part.isdecimal() or int(part) >= len(target):
                 raise ConfigError(f"--set {override}: {'.'.join(key[:index])} is a list of {len(target)}")
             if last:
                 target[int(part)] = value

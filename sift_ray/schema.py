@@ -143,6 +143,7 @@ ANNOTATIONS: Final = pa.schema(
         pa.field("alignment_score", pa.float32()),  # 0 to 1
         pa.field("alignment_backend", pa.string()),
         pa.field("alignment_reason", pa.string()),  # why there are no words, null where there are
+        pa.field("alignment_detail", pa.string()),  # the same for a person
         pa.field("words", pa.list_(WORD)),
     ]
 )

@@ -132,9 +132,11 @@ class S3Root:
         self._endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
         self._region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
         self._client: Any = None
+        self._filesystem: pafs.FileSystem | None = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_client": None}  # a boto3 client can't travel; each worker opens its own
+        # a boto3 client can't travel; each worker opens its own
+        return {**self.__dict__, "_client": None, "_filesystem": None}
 
     @property
     def client(self) -> Any:
@@ -147,10 +149,15 @@ class S3Root:
 
     @property
     def filesystem(self) -> pafs.FileSystem:
-        """The pyarrow S3 filesystem of the same endpoint."""
+        """The pyarrow S3 filesystem of the same endpoint, opened at the first use."""
+        if self._filesystem is None:
+            self._filesystem = self._open_filesystem()
+        return self._filesystem
+
+    def _open_filesystem(self) -> pafs.FileSystem:
         options: dict[str, Any] = {}
         if self._endpoint_url:
-            scheme, _, host = self._endpoint_url.rpartition("://")
+            scheme, _, host = self._endpoint_url.rstrip("/").rpartition("://")
             options = {"endpoint_override": host, "scheme": scheme or "https"}
         if self._region:
             options["region"] = self._region
@@ -304,6 +311,14 @@ def read_manifest(root: OutputRoot, stage: str, wave: int) -> WaveManifest | Non
         ) from error
 
 
+def is_intact(root: OutputRoot, manifest: WaveManifest) -> bool:
+    """Whether every file of a finished wave is there, in the size that it was written in."""
+    if not manifest.files:
+        return True
+    infos = root.filesystem.get_file_info(wave_files(root, manifest))
+    return all(info.size == file.bytes for info, file in zip(infos, manifest.files, strict=True))
+
+
 def write_manifest(root: OutputRoot, manifest: WaveManifest) -> None:
     """Mark a wave as done. Must come after every file of it."""
     path = f"{wave_folder(manifest.stage, manifest.wave)}/{MANIFEST_NAME}"
@@ -325,13 +340,19 @@ def read_table(root: OutputRoot, path: str, columns: list[str] | None = None, fi
 
 
 def read_json(root: OutputRoot, path: str) -> dict[str, Any] | None:
-    """Return the JSON object at `path`, None where there is no such file."""
+    """Return the JSON object at `path`, None where there is no such file.
+
+    Raises:
+        StorageError: it is no JSON.
+    """
     try:
         value: dict[str, Any] = json.loads(root.read(path))
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise StorageError(f"{root.uri}/{path}: not JSON: {error}; delete it to have it made again") from error
+        raise StorageError(
+            f"{root.uri}/{path}: not JSON: {error}. Restore it, or make its stage again with --restart-from"
+        ) from error
     return value
 
 

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import posixpath
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -23,6 +24,8 @@ from sift_ray.schema import LANGUAGES
 
 _REQUIRED: Final = ("id", "audio", "transcript", "language")
 _UNDETERMINED: Final = "und"  # ISO 639: the row does not say
+
+_ID: Final = re.compile(r"(?!\.+$)[^/\\\x00-\x1f\x7f]+")
 
 
 class _Row(NamedTuple):
@@ -165,6 +168,9 @@ def _utterance(config: ManifestConfig, root: Path | str, row: _Row, language: st
         utterance.reject(row.reason, f"{where}: {row.detail}")
     elif not own_id:
         utterance.reject("empty_id", f"{where}: the column id is empty")
+    elif not _ID.fullmatch(own_id):
+        # a release names audio by it, and clients find audio by the stem of that name
+        utterance.reject("unsafe_id", f"{where}: id {own_id!r} holds a slash or control character, or is dots alone")
     elif own_id in seen:
         utterance.reject("duplicate_id", f"{where}: an earlier row has the id {own_id!r}")
     elif language not in LANGUAGES:

@@ -19,6 +19,7 @@ from sift_ray.features.spectrum import power_spectrogram
 from sift_ray.features.tracks import STEP_S, ProsodyTracks, mean_db
 from sift_ray.schema import MEASURES
 
+LEAST_SNR_FOR_C50_DB: Final = 20.0
 _SILENT_PEAK: Final = 1e-4  # -80 dB of full scale, once the mean is taken away
 
 Waveform = NDArray[np.float32]
@@ -108,6 +109,9 @@ class FeatureExtractor:
             power = power_spectrogram(waveform)
             snr, no_snr = noise.snr(waveform, power)
             c50, no_c50 = reverberation.c50(power)
+            if snr is not None and snr < LEAST_SNR_FOR_C50_DB:
+                # decays end in the noise, and a dry clip would be called distant
+                c50, no_c50 = None, "too_noisy"
         else:
             snr, no_snr, c50, no_c50 = None, "disabled", None, "disabled"
         unjudged = "disabled" if self._dnsmos is None else "too_short"

@@ -19,6 +19,7 @@ MIN_VOICED_FRAMES: Final = 10
 """Voiced frames (0.1 s in all) that an utterance's pitch is at least taken from."""
 
 _PERIODS_PER_WINDOW: Final = 3  # Praat's Hann window holds three periods of the floor
+_OCTAVE: Final = 2.0
 _VOICING: Final = {
     "max_number_of_candidates": 15,
     "very_accurate": False,
@@ -59,9 +60,25 @@ def pitch_track(
     return pitch.selected_array["frequency"].astype(np.float32), float(pitch.x1)
 
 
-def pitch_statistics(f0_hz: NDArray[np.float32], min_frames: int = MIN_VOICED_FRAMES) -> PitchStatistics:
-    """Summarise a track (Hz, 0 where unvoiced); all None with fewer than `min_frames` voiced frames."""
+def median_hz(f0_hz: NDArray[np.float32]) -> float | None:
+    """Return the median of the voiced frames of a track (Hz, 0 where unvoiced), None where there are none."""
+    voiced = f0_hz[f0_hz > 0]
+    return float(np.median(voiced)) if len(voiced) else None
+
+
+def pitch_statistics(
+    f0_hz: NDArray[np.float32], min_frames: int = MIN_VOICED_FRAMES, around_hz: float | None = None
+) -> PitchStatistics:
+    """Summarise a track (Hz, 0 where unvoiced); all None with fewer than `min_frames` voiced frames.
+
+    Frames more than an octave from the median (or from `around_hz`: for a word, its utterance's median) are
+    trackers' errors (a hiss read as 420 Hz) far more often than speech, and a few of them would make a monotone
+    voice "very expressive": they count for nothing.
+    """
     voiced = f0_hz[f0_hz > 0].astype(np.float64)
+    if len(voiced):
+        centre = np.median(voiced) if around_hz is None else around_hz
+        voiced = voiced[(voiced > centre / _OCTAVE) & (voiced < centre * _OCTAVE)]
     if len(voiced) < min_frames:
         return PitchStatistics(None, None, None)
     return PitchStatistics(float(np.median(voiced)), float(voiced.mean()), float(voiced.std()))

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sift_ray.features.feasible import feasible
-from sift_ray.features.pitch import pitch_statistics
+from sift_ray.features.pitch import median_hz, pitch_statistics
 from sift_ray.features.tracks import ProsodyTracks, mean_db
 
 MIN_WORD_FRAMES: Final = 3
@@ -27,7 +27,7 @@ def word_prosody(
     """
     f0 = _between(tracks.f0_hz, tracks.f0_start_s, tracks.step_s, start_s, end_s)
     levels = _between(tracks.intensity_db, tracks.intensity_start_s, tracks.step_s, start_s, end_s)
-    pitch = pitch_statistics(f0, MIN_WORD_FRAMES)
+    pitch = pitch_statistics(f0, MIN_WORD_FRAMES, around_hz=median_hz(tracks.f0_hz))
     level = mean_db(levels) if len(levels) >= MIN_WORD_FRAMES else None
     return (
         feasible("pitch_mean_hz", pitch.mean_hz),

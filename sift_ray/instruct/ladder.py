@@ -42,16 +42,14 @@ async def run_request(
             break
     if not run.accepted and fallback is not None:
         await run.attempt(fallback, attempt + 1, reasons, counts=False)
-    return {
-        **request.identity(),
-        "pairs": run.pairs,
-        "model": writer.name(request.task),
-        "prompt_hash": writer.prompt_hash(request.task, request.language),
-        "finish_reason": run.finish_reason,
-        "prompt_tokens": run.prompt_tokens,
-        "cached_tokens": run.cached_tokens,
-        "generated_tokens": run.generated_tokens,
-    }
+    return run.row(writer)
+
+
+def failed_row(request: Request, writer: Writer, error: Exception) -> dict[str, Any]:
+    """Return the row of a request that `run_request` raised an unforeseen error for: one refused pair, no tokens."""
+    run = _Run(request)
+    run.keep("", f"{type(error).__name__}: {error}"[:_EXCERPT], "internal_error", writer.name(request.task), 0)
+    return run.row(writer)
 
 
 @dataclass(slots=True)
@@ -67,6 +65,19 @@ class _Run:
     generated_tokens: int = 0
     seen: Duplicates = field(default_factory=Duplicates)
 
+    def row(self, writer: Writer) -> dict[str, Any]:
+        """Return the row of `schema.INSTRUCTIONS`."""
+        return {
+            **self.request.identity(),
+            "pairs": self.pairs,
+            "model": writer.name(self.request.task),
+            "prompt_hash": writer.prompt_hash(self.request.task, self.request.language),
+            "finish_reason": self.finish_reason,
+            "prompt_tokens": self.prompt_tokens,
+            "cached_tokens": self.cached_tokens,
+            "generated_tokens": self.generated_tokens,
+        }
+
     async def attempt(self, writer: Writer, attempt: int, reasons: Sequence[str], *, counts: bool = True) -> list[str]:
         """Let `writer` write once and judge it; return the reasons of what was refused, each once."""
         first = len(self.pairs)
@@ -74,7 +85,7 @@ class _Run:
         try:
             generation = await writer.write(self.request, attempt, reasons)
         except RequestFailed as failure:
-            self._keep("", failure.detail[:_EXCERPT], failure.reason, generator, attempt)
+            self.keep("", failure.detail[:_EXCERPT], failure.reason, generator, attempt)
             if counts:
                 self.finish_reason = "error"
         else:
@@ -91,17 +102,17 @@ class _Run:
         read = parse_pairs(text, answers=request.task != CONTROLLABLE)
         for question, answer in read.pairs:
             if self.accepted == request.pairs_wanted:
-                self._keep(question, answer, "surplus", generator, attempt)
+                self.keep(question, answer, "surplus", generator, attempt)
                 continue
             verdict = verify(request.task, request.language, question, answer, request.facts, request.focus, self.seen)
             if verdict.accepted:
                 self.accepted += 1
                 evidence = [fact._asdict() for fact in verdict.evidence]
-                self._keep(self._final(question), answer, None, generator, attempt, evidence)
+                self.keep(self._final(question), answer, None, generator, attempt, evidence)
             else:
-                self._keep(question, answer, verdict.reason, generator, attempt)
+                self.keep(question, answer, verdict.reason, generator, attempt)
         for problem in dict.fromkeys(read.problems):
-            self._keep("", _excerpt(text), f"parse_{problem}", generator, attempt)
+            self.keep("", _excerpt(text), f"parse_{problem}", generator, attempt)
 
     def _final(self, question: str) -> str:
         """Return the question as it is published: a synthesis prompt gets the text to be spoken."""
@@ -112,7 +123,7 @@ class _Run:
             raise ValueError(f"unit {self.request.unit_id}: a controllable generation without a transcript")
         return attach_transcript(self.request.language, question, transcript)
 
-    def _keep(
+    def keep(
         self,
         question: str,
         answer: str,

@@ -27,6 +27,7 @@ OPEN_ENDED: Final = "open_ended"
 CONTROLLABLE: Final = "controllable_generation"
 
 SPEAKER_KEYS: Final = ("gender", "age_category", "accent")
+RECORDING_KEYS: Final = ("noise_level", "reverberation", "distortion_level", "speech_quality")
 COMPARED_KEYS: Final = (*ATTRIBUTES, *SPEAKER_KEYS)
 SPOKEN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     ACOUSTIC: (*ATTRIBUTES, "language"),
@@ -119,14 +120,17 @@ class _Unit:
     language: str
     split: str
     data_source: str
+    corpus: str
+    speaker_id: str | None
+    gender: str | None
     utterance_id: str
     audio_uri: str
     facts: tuple[Fact, ...]
 
 
 def _usable_units(annotations: pa.Table, rulers: OrdinalSource) -> list[_Unit]:
-    columns = ["unit_id", "language", "split", "data_source", "utterance_id", "audio_uri", "status"]
-    rows = annotations.select(columns).to_pylist()
+    columns = [name for name in _Unit.__slots__ if name != "facts"]
+    rows = annotations.select([*columns, "status"]).to_pylist()
     facts = facts_of(annotations, rulers)
     units = []
     for row, known in zip(rows, facts, strict=True):
@@ -209,14 +213,15 @@ def _focusable(facts: Sequence[Fact], task: str) -> tuple[str, ...]:
 
 
 def _comparisons(units: Sequence[_Unit], config: InstructConfig) -> list[Request]:
-    """Pair utterances of one split and language that differ somewhere, each used at most `comparison_uses` times.
+    """Pair utterances of one corpus, split and language that differ, each used at most `comparison_uses` times.
 
+    Labels are relative to a corpus, so across corpora "higher" could be said of the lower voice.
     The units of a group stand in a ring in the order of their hashes; each in turn leads a comparison with the next
     one along the ring that may still be used and differs from it.
     """
-    groups: dict[tuple[str, str], list[_Unit]] = defaultdict(list)
+    groups: dict[tuple[str, str, str], list[_Unit]] = defaultdict(list)
     for unit in units:
-        groups[unit.split, unit.language].append(unit)
+        groups[unit.corpus, unit.split, unit.language].append(unit)
     requests = []
     for group in groups.values():
         ring = sorted(group, key=lambda u: (_hash(u.unit_id, COMPARISON, "ring"), u.unit_id))
@@ -243,7 +248,8 @@ def _comparisons(units: Sequence[_Unit], config: InstructConfig) -> list[Request
 
 
 def _comparison(lead: _Unit, partner: _Unit, config: InstructConfig) -> Request | None:
-    first, second = _facts_for(lead.facts, COMPARISON), _facts_for(partner.facts, COMPARISON)
+    kept = _comparable(lead, partner)
+    first, second = ([f for f in _facts_for(u.facts, COMPARISON) if f.key in kept] for u in (lead, partner))
     left, right = {f.key: f.value for f in first}, {f.key: f.value for f in second}
     shared = [key for key in COMPARED_KEYS if key in left and key in right]
     differing = [key for key in shared if left[key] != right[key]]
@@ -253,7 +259,22 @@ def _comparison(lead: _Unit, partner: _Unit, config: InstructConfig) -> Request 
     if config.facts_per_request is not None:
         focus = _choose(differing, config.facts_per_request, lead.unit_id, COMPARISON, "focus")
     facts = (*first, *(fact._replace(audio=1) for fact in second))
+    # (the same corpus and language: both have the lead's data source)
     return _request([lead, partner], COMPARISON, facts, focus, config)
+
+
+def _comparable(lead: _Unit, partner: _Unit) -> frozenset[str]:
+    """Return the keys by which two utterances may be compared.
+
+    What each gender has its own ruler for says nothing across genders; and of one speaker nobody should say "the first
+    speaker … the second speaker", so there only the recordings are compared.
+    """
+    keys = set(COMPARED_KEYS)
+    if lead.gender != partner.gender:
+        keys -= {attribute.key for attribute in ATTRIBUTES.values() if attribute.by_gender}
+    if lead.speaker_id is not None and lead.speaker_id == partner.speaker_id:
+        keys &= set(RECORDING_KEYS)
+    return frozenset(keys)
 
 
 def _request(

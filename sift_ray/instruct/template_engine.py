@@ -32,6 +32,7 @@ from sift_ray.metadata.phrases import Phrases, phrases
 
 _MOST_ORDINAL = 20  # beyond, languages count words as nobody does
 _MOST_VOICE, _MOST_AUDIO = 3, 2  # facts in one open-ended answer
+_BAR = " | "  # in an open question after "advice"
 _CONTENT_KEYS = ("gender", "age_category", "accent", "language", "transcript")
 
 T = TypeVar("T")
@@ -179,8 +180,14 @@ class _Composer:
         if key == "gender":
             return self.texts.who.nouns[value]
         if key == "transcript":
+            return self._said(value)
+        if key == "accent":
             return self.texts.quoted(value)
         return self.wording.phrase(key, value)
+
+    def _said(self, transcript: str) -> str | None:
+        """Return a transcript in quotation marks; its full stop would meet the sentence's."""
+        return self.texts.quoted(transcript.rstrip(". "))
 
     # --- words ----------------------------------------------------------------------------------------------------
 
@@ -309,7 +316,7 @@ class _Composer:
     # --- longer texts ---------------------------------------------------------------------------------------------
 
     def openly(self) -> list[Item]:
-        """Describe the person, the voice and the recording from a few facts, then give advice."""
+        """Describe the person, the voice and the recording from a few facts; give advice where asked for it."""
         return [self._description() for _ in range(self.request.pairs_wanted)]
 
     def _description(self) -> Item:
@@ -328,9 +335,12 @@ class _Composer:
         for key in audio[:_MOST_AUDIO]:
             verb, rest = self.texts.predicate(key, self.known[0][key])
             parts.append(self.dice.pick(texts.audio).format(verb=verb, rest=rest))
-        if not keys and (said := self.texts.quoted(self.known[0].get("transcript", ""))) is not None:
+        if not keys and (said := self._said(self.known[0].get("transcript", ""))) is not None:
             parts.append(self.dice.pick(texts.words_said).format(x=said))
-        parts.append(self.dice.pick(texts.advice))
+        asked = [question.rpartition(_BAR) for question in texts.questions]
+        advised = bool(self.dice.pick(asked)[0])
+        if advised:
+            parts.append(self.dice.pick(texts.advice))
         answers = tuple(" ".join(filter(None, (sentence(opening.format(**values)), *parts))) for opening in openings)
         slots: tuple[tuple[str, ...], ...] = ()
         if voice or audio:
@@ -338,7 +348,7 @@ class _Composer:
             slots = self._slots(self.texts.attributes[key].subject, self.texts.predicate(key, self.known[0][key])[1])
         elif person:
             slots = self._slots("voice", self._who(person))
-        return Item(texts.questions, answers, slots)
+        return Item(tuple(text for mark, _, text in asked if bool(mark) == advised), answers, slots)
 
     def as_synthesis_prompt(self) -> list[Item]:
         """Ask for a voice with the characteristics in focus; the answer is audio, so its text is empty."""
@@ -348,7 +358,7 @@ class _Composer:
         if not keys:
             return []
         frames = texts.manner if not person else texts.both if voice else texts.person
-        values = {"who": self._who(person), "list": self._manners(voice)}
+        values = {"who": self._who(person, voice=True), "list": self._manners(voice)}
         own = self.texts.own_words
         said = values["list"] or values["who"]
         slots: tuple[tuple[str, ...], ...] = ()
@@ -356,14 +366,18 @@ class _Composer:
             slots = (own.manner if voice else own.person, (said,))
         return [_filled(frames, ("",), values, slots)] * self.request.pairs_wanted
 
-    def _who(self, keys: Sequence[str]) -> str:
+    def _who(self, keys: Sequence[str], *, voice: bool = False) -> str:
+        """Word a person, or with `voice` that person's voice, where the language has nouns for it."""
         texts, known = self.texts.who, self.known[0]
         gender = known["gender"] if "gender" in keys else None
-        parts = [texts.anyone if gender is None else texts.nouns[gender]]
+        noun = texts.anyone if gender is None else texts.nouns[gender]
+        if voice:
+            noun = texts.nouns.get(f"{gender or 'anyone'}_voice", noun)
+        parts = [noun]
         if "age_category" in keys:
             parts.append(self._age(known["age_category"], gender))
         if "accent" in keys:
-            parts.append(texts.accent.format(x=known["accent"]))
+            parts.append(texts.accent.format(x=self.texts.quoted(known["accent"])))
         return " ".join(parts)
 
     def _age(self, label: str, gender: str | None) -> str:

@@ -143,6 +143,7 @@ class _File(_Part):
     words_key: str  # in the record: the list of words
     position_key: str  # in the record: a word's place
     function_words: Listed
+    dangling: Listed  # words that no sentence ends in
     vocabulary: Listed = ()  # ordinary words of texts about recordings
     determiners: Listed = ()  # German: a capitalised word after one is a common noun
     noun_endings: Listed = ()  # German: so end common nouns

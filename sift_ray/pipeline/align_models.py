@@ -23,8 +23,8 @@ from sift_ray.config import AlignConfig, Config, DecodeConfig
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.session import RaySession
-from sift_ray.pipeline.stages import plan_stage
-from sift_ray.pipeline.waves import table_digest
+from sift_ray.pipeline.stages import annotate_stage, plan_stage
+from sift_ray.pipeline.waves import check_ingredients, table_digest
 from sift_ray.storage import (
     MANIFEST_NAME,
     OutputRoot,
@@ -74,6 +74,7 @@ def ensure_models(session: RaySession, config: Config, root: OutputRoot, plan: P
     wanted = _languages(config, root, plan) - set(places)
     chosen = _training_rows(config, root, plan, wanted)
     training = {}
+    waiting = []
     for language, rows in sorted(chosen.items()):
         seconds = pc.sum(rows["duration_s"]).as_py() or 0.0
         if seconds < align.min_train_s:
@@ -90,10 +91,14 @@ def ensure_models(session: RaySession, config: Config, root: OutputRoot, plan: P
         place = ModelPlace(mark, folder=f"{_FOLDER}/{language}-{mark}")
         places[language] = place
         if not root.exists(f"{place.folder}/{MANIFEST_NAME}"):
-            session.ensure()
-            root.delete(place.folder)
-            log.info("alignment model %s: training on %d clips, %.0f s", language, rows.num_rows, seconds)
-            training[language] = _train.remote(language, rows, place, root, config.annotate.decode, align)
+            waiting.append((language, rows, place, seconds))
+    # hours of training must not end in the news that the annotations there are of other models
+    check_ingredients(root, annotate_stage(config, plan.content, fingerprints(places)))
+    for language, rows, place, seconds in waiting:
+        session.ensure("models")
+        root.delete(place.folder)
+        log.info("alignment model %s: training on %d clips, %.0f s", language, rows.num_rows, seconds)
+        training[language] = _train.remote(language, rows, place, root, config.annotate.decode, align)
     for language, reference in training.items():
         seconds = ray.get(reference)
         log.info("alignment model %s: trained in %.1f s", language, seconds)
@@ -172,7 +177,7 @@ def _train(
         out = Path(scratch) / "model"
         train_model(
             language,
-            _clips(rows, root, decode),
+            _clips(rows, decode),
             out,
             align.seed,
             dictionary=None if dictionary is None else Path(dictionary),
@@ -192,15 +197,14 @@ def _train(
     return seconds
 
 
-def _clips(rows: pa.Table, root: OutputRoot, config: DecodeConfig) -> Iterator[TrainingClip]:
+def _clips(rows: pa.Table, config: DecodeConfig) -> Iterator[TrainingClip]:
     """Yield the clips that can be decoded; one that can't is left to `annotate` to reject."""
     from sift_ray.align.protocol import TrainingClip
     from sift_ray.audio.decode import DecodeError, decode
 
     for row in rows.to_pylist():
-        filesystem = root.filesystem if row["audio_uri"].startswith("s3://") else None
         try:
-            samples = decode(row["audio_uri"], filesystem=filesystem, min_s=config.min_s, max_s=config.max_s)
+            samples = decode(row["audio_uri"], min_s=config.min_s, max_s=config.max_s)
         except DecodeError as error:
             log.info("%s is not trained on: %s", row["utterance_id"], error)
             continue

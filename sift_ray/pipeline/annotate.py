@@ -29,7 +29,7 @@ def run_annotate(
     session: RaySession, config: Config, root: OutputRoot, plan: Plan, models: Mapping[str, ModelPlace]
 ) -> Iterator[WaveManifest]:
     """Annotate every unfinished wave of the plan, yielding each wave's manifest."""
-    stage = annotate_stage(config, fingerprints(models))
+    stage = annotate_stage(config, plan.content, fingerprints(models))
     source = plan_stage(config).name
 
     def start(wave: int, progress: Progress) -> tuple[ray.data.Dataset, Expected]:
@@ -60,7 +60,7 @@ def _dataset(
     dataset = ray.data.from_arrow_refs([pieces] if blocks == 1 else pieces)
     dataset = dataset.map_batches(
         decode_batch,
-        fn_kwargs={"config": annotate.decode, "root": root},
+        fn_kwargs={"config": annotate.decode},
         batch_size=annotate.decode.pool.batch_rows,
         batch_format="pyarrow",
         num_cpus=annotate.decode.pool.num_cpus,

@@ -5,7 +5,7 @@ Heavy libraries are imported where they are used, so that a worker loads only th
 
 from __future__ import annotations
 
-import tempfile
+import os
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -66,7 +66,7 @@ class Rejects:
         return table
 
 
-def decode_batch(batch: pa.Table, config: DecodeConfig, root: OutputRoot) -> pa.Table:
+def decode_batch(batch: pa.Table, config: DecodeConfig) -> pa.Table:
     """Add `audio`, list<int16> at 16 kHz mono, null where the row is rejected; take `duration_s` from the samples."""
     from sift_ray.audio.decode import DecodeError, decode
 
@@ -77,12 +77,7 @@ def decode_batch(batch: pa.Table, config: DecodeConfig, root: OutputRoot) -> pa.
         clip = None
         if rejects.ok(row):
             try:
-                samples = decode(
-                    uri,
-                    filesystem=root.filesystem if str(uri).startswith("s3://") else None,
-                    min_s=config.min_s,
-                    max_s=config.max_s,
-                )
+                samples = decode(uri, min_s=config.min_s, max_s=config.max_s)
             except DecodeError as error:
                 rejects.add(row, "decode", error.reason, error.detail)
             else:
@@ -153,10 +148,11 @@ class Measuring:
             nulls[row] = list(features.nulls)
             tracks[row] = features.tracks
         batch = rejects.apply(batch)
+        present = set(rows)
         for name in _MEASURED:
             batch = batch.append_column(name, pa.array(columns[name], pa.float32()))
         for name, backend in self._extractor.backends.items():
-            measured_by = [backend if row in set(rows) else None for row in range(len(clips))]
+            measured_by = [backend if row in present else None for row in range(len(clips))]
             batch = batch.append_column(f"{name}_backend", pa.array(measured_by, pa.string()))
         batch = batch.append_column("null_reasons", pa.array(nulls, pa.list_(pa.string())))
         return _append_tracks(batch, tracks)
@@ -184,7 +180,7 @@ class Aligning:
         self._lexicons: dict[str, Lexicon] = {}
         self._aligner: Aligner | None = None
         if config.backend == "viter":
-            cache = Path(tempfile.gettempdir()) / "sift-ray-models"
+            cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sift-ray" / "align"
             local = {
                 language: Path(model.path)
                 if model.path is not None
@@ -255,6 +251,7 @@ class Aligning:
             phones, counted_by = 0, None
         if isinstance(outcome, AlignmentFailure):
             result["alignment_reason"] = outcome.reason
+            result["alignment_detail"] = outcome.detail
         else:
             phones, counted_by = outcome.phone_count, "aligned"
             result["alignment_score"] = outcome.score
@@ -274,6 +271,7 @@ _ALIGNED = (
     "alignment_score",
     "alignment_backend",
     "alignment_reason",
+    "alignment_detail",
     "words",
 )
 

@@ -18,7 +18,7 @@ from sift_ray.metadata.categories import ATTRIBUTES
 from sift_ray.metadata.rulers import Rulers
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.session import RaySession
-from sift_ray.pipeline.waves import raise_stale
+from sift_ray.pipeline.waves import finished_waves, raise_stale
 from sift_ray.storage import (
     OutputRoot,
     StorageError,
@@ -26,7 +26,6 @@ from sift_ray.storage import (
     fingerprint,
     open_root,
     read_json,
-    read_manifest,
     read_table,
     wave_files,
 )
@@ -45,59 +44,58 @@ def run_bin(session: RaySession, config: Config, root: OutputRoot, plan: Plan) -
         StaleOutputError: the bins there were made from other annotations or another method.
         StorageError: a wave is not annotated yet.
     """
-    waves = list(_annotated(root, plan))
-    ingredients = {
-        "bin": config.bin.model_dump(mode="json"),
-        "frozen": None if config.bin.frozen is None else fingerprint({"text": _read_frozen(config.bin.frozen)}),
-        "binning_version": BINNING_VERSION,
-        "annotations": waves[0].fingerprint,
-    }
-    done = read_json(root, BINS_NAME)
-    if done is not None:
-        if done["made_from"] != ingredients:
-            raise_stale(root, "bin", done["made_from"], ingredients)
-        return load_rulers(root)[0]
+    if root.exists(BINS_NAME):
+        return load_rulers(config, root, plan)[0]
+    waves = _annotated(root, plan)
     if config.bin.frozen is not None:
-        rulers = Rulers.from_json(_read_frozen(config.bin.frozen), config.bin.frozen)
+        rulers = Rulers.from_json(_read_frozen(config), config.bin.frozen)
     else:
-        session.ensure()
+        session.ensure(BINS_NAME)
         rulers = _measure(root, waves, config.bin)
-    document = {**json.loads(rulers.to_json()), "made_from": ingredients}
+    document = {**json.loads(rulers.to_json()), "made_from": _ingredients(config, waves)}
     root.put(BINS_NAME, json.dumps(document, ensure_ascii=False, indent=1).encode())
     log.info("bin: %d rulers in %s/%s", len(rulers.rulers), root.uri, BINS_NAME)
     return rulers
 
 
-def load_rulers(root: OutputRoot) -> tuple[Rulers, str, str]:
+def load_rulers(config: Config, root: OutputRoot, plan: Plan) -> tuple[Rulers, str, str]:
     """Return the rulers, their fingerprint, and that of the annotations they come from.
 
     Raises:
         StorageError: there is no bins.json.
+        StaleOutputError: it was made from other annotations or another method.
         BinsError: it can't be used.
     """
-    try:
-        text = root.read(BINS_NAME).decode()
-    except FileNotFoundError:
-        raise StorageError(f"{root.uri}: there is no {BINS_NAME}; run `sift-ray bin` first") from None
-    made_from = json.loads(text).get("made_from", {})
-    rulers = Rulers.from_json(text, f"{root.uri}/{BINS_NAME}")
+    document = read_json(root, BINS_NAME)
+    if document is None:
+        raise StorageError(f"{root.uri}: there is no {BINS_NAME}; run `sift-ray bin` first")
+    ingredients = _ingredients(config, _annotated(root, plan))
+    if document.get("made_from") != ingredients:
+        raise_stale(root, "bin", document.get("made_from", {}), ingredients)
+    rulers = Rulers.from_json(json.dumps(document), f"{root.uri}/{BINS_NAME}")
     # the text of the rulers alone: what they were made from does not change what they say
-    return rulers, fingerprint({"rulers": rulers.to_json()}), made_from.get("annotations", "")
+    return rulers, fingerprint({"rulers": rulers.to_json()}), str(ingredients["annotations"])
 
 
-def _read_frozen(path: str) -> str:
+def _ingredients(config: Config, waves: list[WaveManifest]) -> dict[str, object]:
+    return {
+        "bin": config.bin.model_dump(mode="json"),
+        "frozen": None if config.bin.frozen is None else fingerprint({"text": _read_frozen(config)}),
+        "binning_version": BINNING_VERSION,
+        "annotations": waves[0].fingerprint,
+    }
+
+
+def _read_frozen(config: Config) -> str:
+    path = str(config.bin.frozen)
     if "://" in path:
         folder, _, name = path.rpartition("/")
-        return open_root(folder).read(name).decode()
+        return open_root(folder, config.storage.endpoint_url, config.storage.region).read(name).decode()
     return Path(path).read_text(encoding="utf-8")
 
 
-def _annotated(root: OutputRoot, plan: Plan) -> Iterator[WaveManifest]:
-    for wave in range(plan.waves):
-        manifest = read_manifest(root, "annotations", wave)
-        if manifest is None:
-            raise StorageError(f"{root.uri}: wave {wave} is not annotated yet; run `sift-ray annotate` first")
-        yield manifest
+def _annotated(root: OutputRoot, plan: Plan) -> list[WaveManifest]:
+    return finished_waves(root, "annotations", plan.waves, "sift-ray annotate")
 
 
 def _measure(root: OutputRoot, waves: list[WaveManifest], config: BinConfig) -> Rulers:

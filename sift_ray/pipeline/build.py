@@ -13,7 +13,9 @@ from sift_ray.pipeline.instruct import run_instruct
 from sift_ray.pipeline.plan import PLAN_NAME, Plan, read_plan, run_plan
 from sift_ray.pipeline.release import FOLDER, RELEASE_NAME, run_release
 from sift_ray.pipeline.session import RaySession
-from sift_ray.storage import OutputRoot, StorageError, root_of
+from sift_ray.pipeline.stages import plan_stage
+from sift_ray.pipeline.waves import check_ingredients
+from sift_ray.storage import MANIFEST_NAME, OutputRoot, StorageError, root_of
 
 log = logging.getLogger(__name__)
 
@@ -37,28 +39,28 @@ def annotate(config: Config) -> None:
     """Measure and align every utterance of the plan."""
     root = root_of(config)
     with RaySession(config) as session:
-        _annotate(session, config, root, _planned(root))
+        _annotate(session, config, root, _planned(config, root))
 
 
 def bin_(config: Config) -> None:
     """Build the rulers that turn measurements into categories."""
     root = root_of(config)
     with RaySession(config) as session:
-        run_bin(session, config, root, _planned(root))
+        run_bin(session, config, root, _planned(config, root))
 
 
 def instruct(config: Config) -> None:
     """Write and verify instructions."""
     root = root_of(config)
     with RaySession(config) as session:
-        _instruct(session, config, root, _planned(root))
+        _instruct(session, config, root, _planned(config, root))
 
 
 def release(config: Config) -> None:
     """Publish the accepted instructions as a dataset."""
     root = root_of(config)
     with RaySession(config) as session:
-        run_release(session, config, root, _planned(root))
+        run_release(session, config, root, _planned(config, root))
 
 
 def build(config: Config, restart_from: str | None = None) -> None:
@@ -89,15 +91,20 @@ def forget(root: OutputRoot, stage: str) -> None:
     if stage not in STAGES:
         raise StorageError(f"no stage {stage!r}; there are {', '.join(STAGES)}")
     for later in reversed(STAGES[STAGES.index(stage) :]):
+        # marks first: what is left of a stage without them does not count, however much that is
+        for path in _LEFT_BY[later]:
+            for name in root.names(path):
+                root.delete(f"{path}/{name}/{MANIFEST_NAME}")
         for path in sorted(_LEFT_BY[later], key=lambda path: not path.endswith(".json")):
-            log.info("deleting %s/%s", root.uri, path)
             root.delete(path)
+        log.info("%s: what it made in %s is deleted", later, root.uri)
 
 
-def _planned(root: OutputRoot) -> Plan:
+def _planned(config: Config, root: OutputRoot) -> Plan:
     made = read_plan(root)
     if made is None:
         raise StorageError(f"{root.uri}: there is no {PLAN_NAME}; run `sift-ray plan` first, or `sift-ray build`")
+    check_ingredients(root, plan_stage(config))
     return made
 
 
@@ -108,7 +115,7 @@ def _annotate(session: RaySession, config: Config, root: OutputRoot, made: Plan)
 
 
 def _instruct(session: RaySession, config: Config, root: OutputRoot, made: Plan) -> None:
-    rulers, mark, annotations = load_rulers(root)
+    rulers, mark, annotations = load_rulers(config, root, made)
     for _ in run_instruct(session, config, root, made, rulers, (annotations, mark)):
         pass
 

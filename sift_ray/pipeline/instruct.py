@@ -20,24 +20,25 @@ import ray
 import ray.data
 
 from sift_ray.config import Config, InstructConfig
+from sift_ray.instruct.models import model_revision
 from sift_ray.instruct.prompts import prompt_hash
+from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.instruct.templates import templates_hash
 from sift_ray.metadata.phrases import phrase_file
 from sift_ray.metadata.rulers import Rulers
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Progress
-from sift_ray.pipeline.session import RaySession, actor_limits
+from sift_ray.pipeline.session import RaySession, actor_limits, task_limits
 from sift_ray.pipeline.stages import instruct_stage
 from sift_ray.pipeline.waves import Expected, run_waves, table_digest
 from sift_ray.schema import INSTRUCTIONS, LANGUAGES, TASKS, conform
 from sift_ray.storage import OutputRoot, StorageError, WaveManifest, fingerprint, read_manifest, read_table, wave_files
 
 if TYPE_CHECKING:
+    from sift_ray.instruct.requests import Request
     from sift_ray.instruct.writer import Writer
 
 log = logging.getLogger(__name__)
-
-TEMPLATE = "template"
 
 
 def run_instruct(
@@ -52,7 +53,9 @@ def run_instruct(
 
     `made_from` are the fingerprints of the annotations and of the bins.
     """
-    stage = instruct_stage(config, *made_from, data_file_hashes())
+    models = set() if config.instruct.engine == TEMPLATE else set(config.instruct.models.values())
+    revisions = {model: model_revision(model) for model in sorted(models)}
+    stage = instruct_stage(config, *made_from, data_file_hashes(), revisions)
 
     def start(wave: int, progress: Progress) -> tuple[ray.data.Dataset, Expected]:
         manifest = read_manifest(root, "annotations", wave)
@@ -131,6 +134,7 @@ def _answers(config: Config, model: str, requests: Any, rows: int, progress: Pro
             batch_size=pool.batch_rows,
             batch_format="pyarrow",
             num_cpus=0.5,
+            ray_remote_args_fn=task_limits(config.ray),
         )
     return dataset.map_batches(
         Answering,
@@ -150,17 +154,30 @@ def _answers(config: Config, model: str, requests: Any, rows: int, progress: Pro
 
 def answer_from_templates(batch: pa.Table, config: InstructConfig, progress: Progress) -> pa.Table:
     """Answer a batch of requests with the template engine."""
-    from sift_ray.instruct.ladder import run_request
     from sift_ray.instruct.requests import Request
     from sift_ray.instruct.writer import TemplateWriter
 
     async def answer() -> list[dict[str, Any]]:
         requests = (Request.from_row(row) for row in batch.to_pylist())
-        return [await run_request(request, TemplateWriter(), None, config) for request in requests]
+        return [await answered(request, TemplateWriter(), None, config) for request in requests]
 
     rows = asyncio.run(answer())
     progress.add(len(rows))
     return _table(rows)
+
+
+async def answered(request: Request, writer: Writer, fallback: Writer | None, config: InstructConfig) -> dict[str, Any]:
+    """Return the row of a request; one that fails by a fault of ours is a refused pair, and costs no other row."""
+    from sift_ray.instruct.engine import EngineDied
+    from sift_ray.instruct.ladder import failed_row, run_request
+
+    try:
+        return await run_request(request, writer, fallback, config)
+    except EngineDied:
+        raise
+    except Exception as error:
+        log.exception("unit %d, %s: the request is refused", request.unit_id, request.task)
+        return failed_row(request, writer, error)
 
 
 class Answering:
@@ -188,7 +205,6 @@ class Answering:
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """Answer a batch of requests, all of them in flight at once."""
         from sift_ray.instruct.engine import EngineDied
-        from sift_ray.instruct.ladder import run_request
         from sift_ray.instruct.requests import Request
         from sift_ray.instruct.writer import TemplateWriter
 
@@ -196,7 +212,7 @@ class Answering:
         fallback = TemplateWriter() if self._config.fallback == TEMPLATE else None
 
         async def answer(row: dict[str, Any]) -> dict[str, Any]:
-            result = await run_request(Request.from_row(row), writer, fallback, self._config)
+            result = await answered(Request.from_row(row), writer, fallback, self._config)
             self._progress.add(1)
             return result
 

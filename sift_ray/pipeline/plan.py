@@ -11,7 +11,7 @@ import logging
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from pathlib import Path
@@ -38,6 +38,8 @@ from sift_ray.storage import (
     ShardInfo,
     WaveManifest,
     add_counts,
+    add_digests,
+    id_digest,
     put_json,
     read_json,
     stable_id,
@@ -63,13 +65,13 @@ class Plan:
 
     waves: int
     rows: int
-    fingerprint: str
+    content: str  # a digest of all rows: later stages are made from these, not from the config alone
 
 
 def read_plan(root: OutputRoot) -> Plan | None:
     """Return the finished plan, None where there is none."""
     value = read_json(root, PLAN_NAME)
-    return None if value is None else Plan(value["waves"], value["rows"], value["fingerprint"])
+    return None if value is None else Plan(value["waves"], value["rows"], value["content"])
 
 
 def run_plan(config: Config, root: OutputRoot) -> Plan:
@@ -85,8 +87,11 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
     if done is not None:
         check_ingredients(root, stage)
         return done
-    root.delete(stage.name)
+    started = time.monotonic()
     check_ingredients(root, stage)
+    for name in root.names(stage.name):
+        if name.startswith("wave="):
+            root.delete(f"{stage.name}/{name}")
     with tempfile.TemporaryDirectory(prefix="sift-ray-plan-") as scratch:
         spool = _Spool(Path(scratch))
         for corpus in config.corpora:
@@ -98,7 +103,8 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
         if spool.rows == 0:
             raise PlanError("no corpus holds a single utterance: check each `path` and `languages`")
         plan = _write_waves(spool, config.plan.wave_rows, root, stage)
-    put_json(root, PLAN_NAME, {"waves": plan.waves, "rows": plan.rows, "fingerprint": plan.fingerprint})
+    seconds = round(time.monotonic() - started, 3)
+    put_json(root, PLAN_NAME, {**asdict(plan), "fingerprint": stage.fingerprint, "seconds": seconds})
     log.info("plan: %s utterances in %d waves", f"{plan.rows:,}", plan.waves)
     return plan
 
@@ -160,12 +166,21 @@ def _write_waves(spool: _Spool, wave_rows: int, root: OutputRoot, stage: Stage) 
     ranks[np.argsort(ids, kind="stable")] = np.arange(ids.size)
     waves = -(-ids.size // wave_rows)
     group_waves = max(1, _GROUP_ROWS // wave_rows)
+    content = 0
     for first in range(0, waves, group_waves):
         last = min(first + group_waves, waves)
         rows = _gather(spool, ids, ranks, repeated, (first * wave_rows, last * wave_rows))
         for wave in range(first, last):
             _write_wave(root, stage, wave, rows.slice((wave - first) * wave_rows, wave_rows))
-    return Plan(waves, int(ids.size), stage.fingerprint)
+        content = add_digests((content, _content(rows)))
+    return Plan(waves, int(ids.size), f"{content:016x}")
+
+
+def _content(rows: pa.Table) -> int:
+    """Return a digest of rows with all that later stages use of them; digests of parts add up."""
+    columns = (pa.compute.fill_null(rows[name].cast(pa.string()), "") for name in UTTERANCES.names)
+    salts = pa.compute.binary_join_element_wise(*columns, "\x1f").to_pylist()
+    return id_digest(rows["unit_id"].to_numpy(), salts)
 
 
 def _repeated_rows(ids: NDArray[np.int64]) -> NDArray[np.int64]:

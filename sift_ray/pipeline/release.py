@@ -7,9 +7,9 @@ same files, row for row. `release.json` is put last; without it the folder does 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
 from contextlib import ExitStack
-from typing import Any
+from pathlib import Path
+from typing import Any, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -19,7 +19,7 @@ import ray
 from sift_ray.config import Config
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.session import RaySession
-from sift_ray.pipeline.waves import raise_stale
+from sift_ray.pipeline.waves import LostRowsError, finished_waves, raise_stale, sync
 from sift_ray.release.card import dataset_card
 from sift_ray.release.layout import shard_path
 from sift_ray.release.samples import samples_of
@@ -52,26 +52,41 @@ def run_release(session: RaySession, config: Config, root: OutputRoot, plan: Pla
         StaleOutputError: the release there was made from other instructions or options.
         StorageError: a wave of instructions is missing.
     """
-    manifests = list(_instruction_waves(root, plan))
+    manifests = finished_waves(root, "instructions", plan.waves, "sift-ray instruct")
     ingredients = {
         "release": config.release.model_dump(mode="json"),
         "instructions": manifests[0].fingerprint,
         "releasing_version": RELEASING_VERSION,
     }
     done = read_json(root, RELEASE_NAME)
-    if done is not None:
+    if done is not None and done["complete"]:
         if done["fingerprint"] != fingerprint(ingredients):
             raise_stale(root, FOLDER, done["ingredients"], ingredients)
         return done
+    if done is None and root.names(FOLDER):
+        raise StorageError(f"{root.uri}/{FOLDER} holds something that no job has put there: take another `output`")
+    record: dict[str, Any] = {"complete": False, "fingerprint": fingerprint(ingredients), "ingredients": ingredients}
+    put_json(root, RELEASE_NAME, record)  # from here on the folder is ours to delete
     root.delete(FOLDER)
-    session.ensure()
+    session.ensure(FOLDER)
+    written = _write_all(root, manifests, config.release.rows_per_file)
+    record |= {"complete": True, **written}
+    root.put(f"{FOLDER}/README.md", _card(config, root, record).encode())
+    put_json(root, RELEASE_NAME, record)
+    log.info("release: %s samples in %s/%s", f"{sum(record['rows'].values()):,}", root.uri, FOLDER)
+    return record
+
+
+def _write_all(root: OutputRoot, manifests: list[WaveManifest], rows_per_file: int) -> dict[str, Any]:
+    """Write every task and language, largest first; return rows, generators and data sources.
+
+    Raises:
+        LostRowsError: what was written is not what the manifests say was accepted.
+    """
     waves = [wave_files(root, manifest) for manifest in manifests]
-    tasks = [
-        _write.options(name=f"release {task} {language}").remote(
-            root, waves, task, language, config.release.rows_per_file
-        )
-        for task, language in _groups(manifests)
-    ]
+    accepted = _accepted(manifests)
+    order = sorted(accepted, key=lambda group: (-accepted[group], TASKS.index(group[0]), group[1]))
+    tasks = [_write.remote(root, waves, task, language, rows_per_file) for task, language in order]
     rows: dict[str, int] = {}
     generators: dict[str, int] = {}
     sources: set[str] = set()
@@ -82,36 +97,27 @@ def run_release(session: RaySession, config: Config, root: OutputRoot, plan: Pla
         sources |= seen
         for generator, count in by_generator.items():
             generators[generator] = generators.get(generator, 0) + count
-    record = {
-        "fingerprint": fingerprint(ingredients),
-        "ingredients": ingredients,
+        log.debug("release: %d of %d folders written", len(order) - len(tasks), len(order))
+    for (task, language), count in accepted.items():
+        out = sum(number for label, number in rows.items() if label.endswith(f"/{task}/{language}"))
+        if out != count:
+            raise LostRowsError(f"release: {count:,} pairs of {task} in {language} were accepted, {out:,} written")
+    return {
         "rows": dict(sorted(rows.items())),
         "generators": dict(sorted(generators.items())),
         "data_sources": sorted(sources),
     }
-    root.put(f"{FOLDER}/README.md", _card(config, root, record).encode())
-    put_json(root, RELEASE_NAME, record)
-    log.info("release: %s samples in %s/%s", f"{sum(rows.values()):,}", root.uri, FOLDER)
-    return record
 
 
-def _instruction_waves(root: OutputRoot, plan: Plan) -> Iterator[WaveManifest]:
-    for wave in range(plan.waves):
-        manifest = read_manifest(root, "instructions", wave)
-        if manifest is None:
-            raise StorageError(f"{root.uri}: wave {wave} has no instructions yet; run `sift-ray instruct` first")
-        yield manifest
-
-
-def _groups(manifests: list[WaveManifest]) -> list[tuple[str, str]]:
-    """Return every (task, language) that has accepted pairs, by the manifests' counts; largest first."""
-    sizes: dict[tuple[str, str], float] = {}
+def _accepted(manifests: list[WaveManifest]) -> dict[tuple[str, str], int]:
+    """Return how many pairs of each (task, language) were accepted, by the manifests' counts."""
+    sizes: dict[tuple[str, str], int] = {}
     for manifest in manifests:
         for label, count in manifest.counts.get("pairs", {}).items():
             task, language, *_, fate = label.split("/")
             if fate == "accepted":
-                sizes[task, language] = sizes.get((task, language), 0) + count
-    return sorted(sizes, key=lambda group: (-sizes[group], TASKS.index(group[0]), group[1]))
+                sizes[task, language] = sizes.get((task, language), 0) + int(count)
+    return sizes
 
 
 @ray.remote(num_cpus=1, max_retries=2)
@@ -144,50 +150,61 @@ def _wave_samples(root: OutputRoot, files: list[str], task: str, language: str) 
 
 
 class _RollingWriter:
-    """Writes Parquet files of a bounded number of rows, one after another."""
+    """Writes Parquet files of a bounded number of rows, one after another, in row groups of a fixed size."""
 
     def __init__(self, root: OutputRoot, split: str, task: str, language: str, rows_per_file: int) -> None:
         self._root = root
         self._where = (split, task, language)
         self._rows_per_file = rows_per_file
         self._writer: pq.ParquetWriter | None = None
+        self._path = ""
+        self._waiting: list[pa.Table] = []
         self._files = 0
         self._in_file = 0
         self.rows = 0
 
-    def __enter__(self) -> _RollingWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._flush(0)
         self._close()
+
+    def write(self, table: pa.Table) -> None:
+        """Append `table`; whole row groups are written, the rest waits."""
+        self.rows += table.num_rows
+        self._waiting.append(table)
+        self._flush(_ROW_GROUP_ROWS)
+
+    def _flush(self, least: int) -> None:
+        """Write while at least `least` rows wait (and any do)."""
+        waiting = pa.concat_tables(self._waiting) if self._waiting else None
+        while waiting is not None and waiting.num_rows >= max(least, 1):
+            if self._writer is None:
+                self._writer = self._open()
+            piece = waiting.slice(0, min(_ROW_GROUP_ROWS, self._rows_per_file - self._in_file))
+            self._writer.write_table(piece, row_group_size=_ROW_GROUP_ROWS)
+            waiting = waiting.slice(piece.num_rows)
+            self._in_file += piece.num_rows
+            if self._in_file >= self._rows_per_file:
+                self._close()
+        self._waiting = [waiting] if waiting is not None and waiting.num_rows else []
+
+    def _open(self) -> pq.ParquetWriter:
+        self._path = self._root.locate(f"{FOLDER}/{shard_path(*self._where, self._files)}")
+        filesystem = self._root.filesystem
+        if isinstance(self._root, LocalRoot):
+            filesystem.create_dir(self._path.rpartition("/")[0], recursive=True)
+        self._files += 1
+        self._in_file = 0
+        return pq.ParquetWriter(self._path, RELEASE, filesystem=filesystem, compression="zstd", write_page_index=True)
 
     def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
-
-    def _open(self) -> pq.ParquetWriter:
-        path = self._root.locate(f"{FOLDER}/{shard_path(*self._where, self._files)}")
-        filesystem = self._root.filesystem
-        if isinstance(self._root, LocalRoot):
-            filesystem.create_dir(path.rpartition("/")[0], recursive=True)
-        self._files += 1
-        self._in_file = 0
-        return pq.ParquetWriter(path, RELEASE, filesystem=filesystem, compression="zstd", write_page_index=True)
-
-    def write(self, table: pa.Table) -> None:
-        """Append `table`, going on to the next file where one is full."""
-        start = 0
-        while start < table.num_rows:
-            if self._writer is None:
-                self._writer = self._open()
-            piece = table.slice(start, self._rows_per_file - self._in_file)
-            self._writer.write_table(piece, row_group_size=_ROW_GROUP_ROWS)
-            start += piece.num_rows
-            self._in_file += piece.num_rows
-            if self._in_file >= self._rows_per_file:
-                self._close()
-        self.rows += table.num_rows
+            if isinstance(self._root, LocalRoot):
+                sync(Path(self._path))
 
 
 def _card(config: Config, root: OutputRoot, record: dict[str, Any]) -> str:

@@ -35,7 +35,6 @@ class RaySession:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._opened = False
-        self._ready = False
         self._counter: Any = None
 
     def __enter__(self) -> Self:
@@ -51,22 +50,19 @@ class RaySession:
             self._counter = ray.remote(num_cpus=0)(RowCounter).remote()
         return self._counter
 
-    def ensure(self) -> None:
-        """Make sure that Ray is there, limited as the config says, and large enough.
+    def ensure(self, stage: str) -> None:
+        """Make sure that Ray is there, limited as the config says, and large enough for `stage`.
 
         Raises:
             ClusterError: it has fewer CPUs or GPUs than the smallest pools of a stage need together.
         """
-        if self._ready:
-            return
         # `ray_remote_args_fn` goes in Ray 2.64, before which pyproject stops; nothing else sets an actor's restarts
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
         if not ray.is_initialized():
             _connect(self._config)
             self._opened = True
-        check_resources(self._config)
+        check_resources(self._config, stage)
         _limit(self._config.ray)
-        self._ready = True
 
 
 def _connect(config: Config) -> None:
@@ -79,50 +75,51 @@ def _connect(config: Config) -> None:
     for variable in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    cpus = config.ray.num_cpus or max(os.cpu_count() or 1, math.ceil(needs(config)[0]))
+    cpus = config.ray.num_cpus or max(
+        os.cpu_count() or 1, *(math.ceil(needs(config, stage)[0]) for stage in ("annotations", "instructions"))
+    )
     store = config.ray.object_store_gib
     ray.init(
         num_cpus=cpus,
         include_dashboard=False,
+        _node_ip_address="127.0.0.1",  # else Ray's servers listen on every interface
         object_store_memory=None if store is None else int(store * 2**30),
         **quiet,
     )
 
 
-def needs(config: Config) -> tuple[float, float]:
-    """Return the logical CPUs and GPUs that the hungriest stage needs at once, at its smallest pools."""
-    tasks = 1.0  # reading and writing are tasks of one CPU beside the pools
-    decode, features, align = (
-        config.annotate.decode.pool,
-        config.annotate.features.pool,
-        config.annotate.align.pool,
+def needs(config: Config, stage: str) -> tuple[float, float]:
+    """Return the logical CPUs and GPUs that a stage (by its folder's name) needs at once, at its smallest pools."""
+    tasks = 1.0  # reading and writing are tasks beside the pools
+    if stage == "annotations":
+        pools = [config.annotate.features.pool, config.annotate.align.pool]
+        tasks += config.annotate.decode.pool.num_cpus
+    elif stage == "instructions" and config.instruct.engine != "template":
+        pools = [config.instruct.pool] * len(set(config.instruct.models.values()))
+    else:
+        pools = []
+    return (
+        tasks + sum(pool.actors[0] * pool.num_cpus for pool in pools),
+        float(sum(pool.actors[0] * pool.num_gpus for pool in pools)),
     )
-    annotate = tasks + decode.num_cpus + sum(p.actors[0] * p.num_cpus for p in (features, align))
-    instruct = tasks + config.instruct.pool.actors[0] * config.instruct.pool.num_cpus
-    gpus = max(
-        features.actors[0] * features.num_gpus,
-        0.0 if config.instruct.engine == "template" else config.instruct.pool.actors[0] * config.instruct.pool.num_gpus,
-    )
-    return max(annotate, instruct), gpus
 
 
-def check_resources(config: Config) -> None:
+def check_resources(config: Config, stage: str) -> None:
     """Stop now rather than wait for ever for resources that the cluster does not have.
 
     An autoscaling cluster may grow beyond what it shows at the start, so there a shortage is only a warning.
     """
-    cpus, gpus = needs(config)
     have = ray.cluster_resources()
     short = [
-        f"{want:g} {name}s, and has {have.get(name, 0.0):g}"
-        for name, want in (("CPU", cpus), ("GPU", gpus))
+        f"{want:g} {name}s, and the cluster has {have.get(name, 0.0):g}"
+        for name, want in zip(("CPU", "GPU"), needs(config, stage), strict=True)
         if want > have.get(name, 0.0)
     ]
     if not short:
         return
     message = (
-        f"the config needs at least {'; '.join(short)}: lower num_cpus, num_gpus or the least number of actors in the "
-        "stages' pools, or raise ray.num_cpus"
+        f"{stage} needs at least {'; '.join(short)}: lower num_cpus, num_gpus or the least number of actors in the "
+        "stage's pools, or raise ray.num_cpus"
     )
     if config.ray.address or os.environ.get("RAY_ADDRESS"):
         log.warning("%s (unless the cluster grows)", message)

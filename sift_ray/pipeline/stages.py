@@ -7,6 +7,7 @@ out, so that a job can move to a larger cluster in the middle.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,14 +18,27 @@ from pydantic import BaseModel
 from sift_ray.config import Config
 from sift_ray.pipeline.waves import Stage
 from sift_ray.schema import ANNOTATIONS, INSTRUCTIONS, UTTERANCES
-from sift_ray.storage import Counts
+from sift_ray.storage import Counts, fingerprint
 
 # Raised by hand when the code of a room changes what it makes of the same input.
 READING_VERSION = 1
 MEASURING_VERSION = 1
 WRITING_VERSION = 1
 
-_HOW_NOT_WHAT = {"pool", "device", "max_batch_s", "error_budget", "concurrent_batches", "model_cache"}
+_HOW_NOT_WHAT = {
+    "pool",
+    "device",
+    "error_budget",
+    "concurrent_batches",
+    "model_cache",
+    # of vLLM
+    "gpu_memory_utilization",
+    "tensor_parallel_size",
+    "enforce_eager",
+    "cpu_kvcache_gib",
+    "cpu_threads",
+    "max_num_seqs",
+}
 
 
 def _content(section: BaseModel) -> dict[str, Any]:
@@ -53,10 +67,18 @@ def plan_stage(config: Config) -> Stage:
     )
 
 
-def annotate_stage(config: Config, models: Mapping[str, str]) -> Stage:
-    """The stage that writes `annotations/`; `models` maps a language to its alignment model's fingerprint."""
+def annotate_stage(config: Config, utterances: str, models: Mapping[str, str]) -> Stage:
+    """The stage that writes `annotations/`.
+
+    `utterances` is the digest of the plan's rows; `models` maps a language to its alignment model's fingerprint.
+    """
     annotate = _content(config.annotate)
-    annotate["align"].pop("models")  # their fingerprints stand for them
+    for key in ("models", "train_hours", "min_train_s", "seed"):
+        annotate["align"].pop(key)  # the models' fingerprints stand for these
+    annotate["align"]["dictionaries"] = {
+        language: fingerprint({"text": Path(path).read_text(encoding="utf-8")})
+        for language, path in config.annotate.align.dictionaries.items()
+    }
     return Stage(
         name="annotations",
         schema=ANNOTATIONS,
@@ -64,7 +86,7 @@ def annotate_stage(config: Config, models: Mapping[str, str]) -> Stage:
             "annotate": annotate,
             "alignment_models": dict(models),
             "measuring_version": MEASURING_VERSION,
-            "utterances": plan_stage(config).fingerprint,
+            "utterances": utterances,
         },
         summarise=summarise_annotations,
         reject_share=_rejected,
@@ -72,14 +94,20 @@ def annotate_stage(config: Config, models: Mapping[str, str]) -> Stage:
     )
 
 
-def instruct_stage(config: Config, annotations: str, bins: str, data_files: Mapping[str, str]) -> Stage:
-    """The stage that writes `instructions/`; `data_files` maps prompts, templates and phrases to their hashes."""
+def instruct_stage(
+    config: Config, annotations: str, bins: str, data_files: Mapping[str, str], revisions: Mapping[str, str]
+) -> Stage:
+    """The stage that writes `instructions/`.
+
+    `data_files` maps prompts, templates and phrases to their hashes, `revisions` models to what tells their weights.
+    """
     return Stage(
         name="instructions",
         schema=INSTRUCTIONS,
         ingredients={
             "instruct": _content(config.instruct),
             "data_files": dict(data_files),
+            "revisions": dict(revisions),
             "writing_version": WRITING_VERSION,
             "annotations": annotations,
             "bins": bins,
@@ -164,6 +192,7 @@ def summarise_instructions(table: pa.Table) -> Counts:
     generator = pc.struct_field(pairs, "generator")
     return {
         "requests": {"all": table.num_rows, "answered": answered or 0},
+        "asked": _tally([table["task"], table["model"]]),
         "pairs": _tally([rows["task"], rows["language"], generator, fate]),
         "rejects": _tally([rows["task"].filter(refused), pc.struct_field(pairs, "reason").filter(refused)]),
         "attempts": _tally([rows["task"], attempt, fate]),

@@ -7,13 +7,17 @@ manifest is deleted and run again. A stage whose ingredients changed stops befor
 from __future__ import annotations
 
 import logging
+import os
 import platform
+import re
+import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -31,12 +35,14 @@ from sift_ray.storage import (
     LocalRoot,
     OutputRoot,
     ShardInfo,
+    StorageError,
     WaveManifest,
     add_counts,
     add_digests,
     differences,
     fingerprint,
     id_digest,
+    is_intact,
     put_json,
     read_json,
     read_manifest,
@@ -48,6 +54,8 @@ log = logging.getLogger(__name__)
 
 ROW_GROUP_ROWS = 4096
 ROWS_PER_SHARD = 5000
+WRITE_RETRIES = 3
+_WAVE = re.compile(r"wave=(\d{5,})")
 
 
 class StaleOutputError(RuntimeError):
@@ -109,10 +117,12 @@ class _ShardResult:
 class _WaveSink(Datasink[_ShardResult]):
     """Writes a wave's blocks as Parquet and brings back what was written.
 
-    A file is named by its write task, so that a task which Ray runs again overwrites its own file.
+    A file is named by the run and its write task, so that a task which Ray runs again overwrites its own file.
     """
 
     def __init__(self, root: OutputRoot, stage: Stage, wave: int) -> None:
+        # files of an earlier run's tasks that still linger can then never be taken for this run's
+        self._run = secrets.token_hex(4)
         self._root = root
         self._stage = stage
         self._folder = wave_folder(stage.name, wave)
@@ -129,7 +139,7 @@ class _WaveSink(Datasink[_ShardResult]):
             return _ShardResult(None, 0, 0, {})
         order = [("unit_id", "ascending")] + ([("task", "ascending")] if self._stage.keyed_by_task else [])
         table = pa.concat_tables(tables).sort_by(order)
-        name = f"part-{ctx.task_idx:05d}.parquet"
+        name = f"part-{self._run}-{ctx.task_idx:05d}.parquet"
         size = write_parquet(self._root, f"{self._folder}/{name}", table)
         return _ShardResult(
             ShardInfo(name=name, rows=table.num_rows, bytes=size),
@@ -156,8 +166,16 @@ def write_parquet(root: OutputRoot, path: str, table: pa.Table, row_group_rows: 
         row_group_size=row_group_rows,
         write_page_index=True,
     )
+    if isinstance(root, LocalRoot):
+        sync(Path(target))
     size: int = filesystem.get_file_info(target).size
     return size
+
+
+def sync(path: Path) -> None:
+    """Wait until a local file is on disk: after a power cut a manifest must not stand beside half a file."""
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
 
 
 def check_ingredients(root: OutputRoot, stage: Stage) -> None:
@@ -165,24 +183,44 @@ def check_ingredients(root: OutputRoot, stage: Stage) -> None:
 
     Raises:
         StaleOutputError: naming each difference, and the ways on.
+        StorageError: the folder of the stage holds what no stage has put there.
     """
     path = f"{stage.name}/_STAGE.json"
     recorded = read_json(root, path)
     if recorded is None:
-        if root.names(stage.name):
-            log.info("%s: leftovers of an unfinished start are removed", stage.name)
-            root.delete(stage.name)
+        _claim(root, stage)
         put_json(root, path, {"fingerprint": stage.fingerprint, "ingredients": dict(stage.ingredients)})
         return
     if recorded.get("fingerprint") != stage.fingerprint:
         raise_stale(root, stage.name, recorded.get("ingredients", {}), stage.ingredients)
 
 
+def _claim(root: OutputRoot, stage: Stage) -> None:
+    """Make sure that a stage without a record may begin: nothing is there, or only what such a stage left.
+
+    Without the record (a copy that skipped it, say) finished waves still tell by their own fingerprint whose they are.
+    """
+    names = root.names(stage.name)
+    waves = [match for name in names if (match := _WAVE.fullmatch(name))]
+    if len(waves) < len(names):
+        strange = sorted(set(names) - {match[0] for match in waves})[:3]
+        raise StorageError(
+            f"{root.uri}/{stage.name} holds {', '.join(strange)}, which is not of a job: take another `output`"
+        )
+    for match in waves:
+        manifest = read_manifest(root, stage.name, int(match[1]))
+        if manifest is not None and manifest.fingerprint != stage.fingerprint:
+            raise StaleOutputError(
+                f"{root.uri}/{stage.name} has lost its _STAGE.json, and holds waves made from something else: "
+                "take another `output`, or delete that folder"
+            )
+
+
 def raise_stale(root: OutputRoot, stage: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
-    """Raise StaleOutputError with every difference and the ways on."""
+    """Raise StaleOutputError with every difference and the ways on; `stage` is what `--restart-from` takes."""
     changed = "\n  ".join(differences(old, new)) or "the record of its ingredients"
     raise StaleOutputError(
-        f"{stage}: what lies in {root.uri}/{stage} was made from something else. Changed:\n  {changed}\n"
+        f"{stage}: what lies in {root.uri} was made from something else. Changed:\n  {changed}\n"
         f"Put the old value back, or take another `output`, or make this stage and all after it again with "
         f"`sift-ray build CONFIG --restart-from {stage}`."
     )
@@ -208,8 +246,11 @@ def run_waves(
     waves = list(waves)
     for wave in waves:
         manifest = read_manifest(root, stage.name, wave)
+        if manifest is not None and not is_intact(root, manifest):
+            log.warning("%s: files of wave %d are gone or cut short; it is run again", stage.name, wave)
+            manifest = None
         if manifest is None:
-            session.ensure()
+            session.ensure(stage.name)
             counter = None if sys.stderr.isatty() else session.row_counter()
             manifest = _run_wave(counter, root, stage, wave, len(waves), start)
         elif manifest.fingerprint != stage.fingerprint:
@@ -235,7 +276,7 @@ def _run_wave(
         dataset, expected = start(wave, lines.progress)
         lines.rows = expected.rows
         sink = _WaveSink(root, stage, wave)
-        dataset.write_datasink(sink, ray_remote_args={"num_cpus": 0.25})
+        dataset.write_datasink(sink, ray_remote_args={"num_cpus": 0.25, "max_retries": WRITE_RETRIES})
     shards: list[_ShardResult] = list(sink.result.write_returns) if sink.result else []
     rows, digest = sum(s.rows for s in shards), add_digests(s.digest for s in shards)
     if (rows, digest) != (expected.rows, expected.digest):
@@ -246,7 +287,8 @@ def _run_wave(
         )
     counts = add_counts(s.counts for s in shards)
     share = stage.reject_share(counts)
-    if share > stage.error_budget:
+    # one bad row is no bad wave, however small the wave
+    if share > max(stage.error_budget, 1 / max(rows, 1)):
         raise BudgetExceededError(
             f"{title}: {share:.1%} was rejected, and error_budget allows {stage.error_budget:.1%}. By reason: "
             + ", ".join(f"{k} {n:g}" for k, n in sorted(counts.get("rejects", {}).items(), key=lambda item: -item[1]))
@@ -267,6 +309,26 @@ def _run_wave(
     write_manifest(root, manifest)
     log.info("%s: %s rows in %.1f s", title, f"{rows:,}", manifest.seconds)
     return manifest
+
+
+def finished_waves(root: OutputRoot, stage: str, waves: int, command: str) -> list[WaveManifest]:
+    """Return the manifests of all waves of a stage, which must be finished and of one make.
+
+    Raises:
+        StorageError: a wave is missing (`command` would make it), or waves of two makes stand side by side.
+    """
+    manifests: list[WaveManifest] = []
+    for wave in range(waves):
+        manifest = read_manifest(root, stage, wave)
+        if manifest is None:
+            raise StorageError(f"{root.uri}/{stage}: wave {wave} is not finished; run `{command}` first")
+        if manifests and manifest.fingerprint != manifests[0].fingerprint:
+            raise StorageError(
+                f"{root.uri}/{stage}: waves 0 and {wave} were made from different things; make the stage again with "
+                f"--restart-from"
+            )
+        manifests.append(manifest)
+    return manifests
 
 
 def expected_of(manifest: WaveManifest) -> Expected:

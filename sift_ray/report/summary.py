@@ -50,13 +50,13 @@ class Summary:
 
 def summarise(root: OutputRoot) -> Summary:
     """Read the state of a job from its output root."""
-    plan = read_json(root, "plan.json")
+    plan, release = read_json(root, "plan.json"), read_json(root, "release.json")
     return Summary(
         output=root.uri,
         waves=None if plan is None else plan["waves"],
         stages={stage: _stage_state(_manifests(root, stage)) for stage in STAGES},
         bins=read_json(root, "bins.json"),
-        release=read_json(root, "release.json"),
+        release=release if release is not None and release["complete"] else None,
     )
 
 
@@ -188,17 +188,25 @@ def _task_table(summary: Summary) -> Table:
 
 
 def _yield_table(summary: Summary) -> Table:
+    asked = summary.stages["instructions"].counts.get("asked", {})
     cells: dict[tuple[str, str], list[float]] = {}
     for task, _, generator, accepted, count in _pairs(summary):
         cell = cells.setdefault((task, generator), [0.0, 0.0])
         cell[0 if accepted else 1] += count
     rows = [
-        (task, generator, _count(good), _count(bad), f"{good / (good + bad):.1%}")
+        (
+            task,
+            generator,
+            _count(asked.get(f"{task}/{generator}", 0)),
+            _count(good),
+            _count(bad),
+            f"{good / (good + bad):.1%}",
+        )
         for task in TASKS
         for (of, generator), (good, bad) in sorted(cells.items())
         if of == task
     ]
-    return _grid("Who wrote them", ("task", "generator", "accepted", "rejected", "yield"), rows)
+    return _grid("Who wrote them", ("task", "generator", "requests", "accepted", "rejected", "yield"), rows)
 
 
 def _reject_table(summary: Summary) -> Table:

@@ -33,7 +33,7 @@ def config(text: str, *overrides: str) -> Config:
         "annotate.features.pool.actors=[2, 8]",
         "annotate.features.pool.num_gpus=0.25",
         "annotate.features.device=cuda",
-        "annotate.features.max_batch_s=100",
+        "instruct.vllm.max_num_seqs=9",
         "annotate.decode.pool.batch_rows=3",
         "annotate.error_budget=0.5",
         "output=elsewhere",
@@ -41,7 +41,8 @@ def config(text: str, *overrides: str) -> Config:
     ],
 )
 def test_how_a_stage_runs_does_not_change_its_fingerprint(text: str, override: str) -> None:
-    assert annotate_stage(config(text, override), {}).fingerprint == annotate_stage(config(text), {}).fingerprint
+    changed, plain = (annotate_stage(c, "rows", {}) for c in (config(text, override), config(text)))
+    assert changed.fingerprint == plain.fingerprint
 
 
 @pytest.mark.parametrize(
@@ -51,32 +52,34 @@ def test_how_a_stage_runs_does_not_change_its_fingerprint(text: str, override: s
         "annotate.features.quality=none",
         "annotate.decode.max_s=30",
         "annotate.align.min_score=0.9",
-        "plan.wave_rows=7",
-        "corpora.0.version='2'",
     ],
 )
 def test_what_a_stage_makes_does(text: str, override: str) -> None:
-    assert annotate_stage(config(text, override), {}).fingerprint != annotate_stage(config(text), {}).fingerprint
+    changed, plain = (annotate_stage(c, "rows", {}) for c in (config(text, override), config(text)))
+    assert changed.fingerprint != plain.fingerprint
 
 
-def test_another_alignment_model_is_another_stage(text: str) -> None:
-    one, two = (annotate_stage(config(text), {"de": mark}).fingerprint for mark in ("a", "b"))
-    assert one != two
+def test_another_alignment_model_or_other_rows_are_another_stage(text: str) -> None:
+    one, two = (annotate_stage(config(text), "rows", {"de": mark}).fingerprint for mark in ("a", "b"))
+    other = annotate_stage(config(text), "other rows", {"de": "a"}).fingerprint
+    assert len({one, two, other}) == 3
+
+
+@pytest.mark.parametrize("override", ["plan.wave_rows=7", "corpora.0.version='2'", "corpora.0.languages=[de]"])
+def test_another_way_of_reading_is_another_plan(text: str, override: str) -> None:
+    assert plan_stage(config(text, override)).fingerprint != plan_stage(config(text)).fingerprint
 
 
 def test_instructions_depend_on_prompts_bins_and_sampling(text: str) -> None:
-    base = instruct_stage(config(text), "annotations", "bins", {"prompts": "p"}).fingerprint
-    assert instruct_stage(config(text), "annotations", "bins", {"prompts": "q"}).fingerprint != base
-    assert instruct_stage(config(text), "annotations", "other", {"prompts": "p"}).fingerprint != base
-    hot = config(text, "instruct.sampling.temperature=1.0")
-    assert instruct_stage(hot, "annotations", "bins", {"prompts": "p"}).fingerprint != base
-    wide = config(text, "instruct.concurrent_batches=9")
-    assert instruct_stage(wide, "annotations", "bins", {"prompts": "p"}).fingerprint == base
+    def mark(c: Config, annotations: str = "a", bins: str = "b", prompts: str = "p", weights: str = "w") -> str:
+        return instruct_stage(c, annotations, bins, {"prompts": prompts}, {"model": weights}).fingerprint
 
-
-def test_no_secret_can_be_in_a_fingerprints_record(text: str) -> None:
-    stage = plan_stage(config(text, "storage.endpoint_url=http://user:hunter2@host"))
-    assert "hunter2" not in str(stage.ingredients)
+    plain = config(text)
+    others = [mark(plain, annotations="x"), mark(plain, bins="x"), mark(plain, prompts="x"), mark(plain, weights="x")]
+    others.append(mark(config(text, "instruct.sampling.temperature=1.0")))
+    assert len({*others, mark(plain)}) == 6
+    for key in ("concurrent_batches=9", "vllm.tensor_parallel_size=4", "vllm.gpu_memory_utilization=0.5"):
+        assert mark(config(text, f"instruct.{key}")) == mark(plain)
 
 
 def utterance(number: int, **more: Any) -> dict[str, Any]:
@@ -157,6 +160,7 @@ def test_instructions_count_pairs_rules_and_tokens() -> None:
     counts = summarise_instructions(pa.Table.from_pylist(rows, schema=INSTRUCTIONS))
     assert counts == {
         "requests": {"all": 3, "answered": 1},
+        "asked": {"open_ended/org/model": 3},
         "pairs": {"open_ended/de/org/model/accepted": 1, "open_ended/de/org/model/rejected": 3},
         "rejects": {"open_ended/language": 2, "open_ended/length": 1},
         "attempts": {"open_ended/0/rejected": 2, "open_ended/1/accepted": 1, "open_ended/1/rejected": 1},

@@ -23,7 +23,7 @@ from sift_ray.pipeline.waves import (
     run_waves,
     table_digest,
 )
-from sift_ray.storage import LocalRoot, WaveManifest, read_manifest
+from sift_ray.storage import LocalRoot, StorageError, WaveManifest, read_manifest
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_ray")]
 
@@ -59,9 +59,7 @@ class Run:
             )
             return dataset.map_batches(change, batch_format="pyarrow"), Expected(ROWS, table_digest(table))
 
-        config = Config.model_construct(output=self.root.uri)
-        session = RaySession(config)
-        session._ready = True  # the fixture's Ray is as it is
+        session = RaySession(Config(output=self.root.uri, corpora=({"type": "demo", "path": self.root.uri},)))
         return list(run_waves(session, self.root, of, range(waves), start))
 
 
@@ -100,6 +98,35 @@ def test_a_wave_without_its_manifest_is_deleted_and_run_again(run: Run) -> None:
     assert run.started == [0, 1, 1]
     assert (after[1].rows, after[1].id_digest) == (before[1].rows, before[1].id_digest)
     assert not (folder / "part-99999.parquet").exists()
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut short"])
+def test_a_wave_whose_file_is_damaged_is_run_again(run: Run, damage: str) -> None:
+    manifest = run(stage())[0]
+    file = Path(run.root.uri) / "numbers/wave=00000" / manifest.files[0].name
+    if damage == "gone":
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[:-10])
+    run(stage())
+    assert run.started == [0, 1, 0]
+
+
+def test_finished_waves_survive_the_loss_of_the_stages_record(run: Run) -> None:
+    run(stage())
+    run.root.delete("numbers/_STAGE.json")
+    run(stage())
+    assert run.started == [0, 1]
+    run.root.delete("numbers/_STAGE.json")
+    with pytest.raises(StaleOutputError, match=r"has lost its _STAGE.json"):
+        run(stage(2.0))
+
+
+def test_a_folder_that_is_not_ours_is_left_alone(run: Run) -> None:
+    run.root.put("numbers/thesis.tex", b"years of work")
+    with pytest.raises(StorageError, match=r"thesis.tex, which is not of a job"):
+        run(stage())
+    assert run.root.read("numbers/thesis.tex") == b"years of work"
 
 
 @pytest.mark.parametrize(

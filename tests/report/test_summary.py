@@ -46,6 +46,7 @@ def root(tmp_path: Path) -> LocalRoot:
             "open_ended/de/org/model/rejected": 9,
             "open_ended/de/template/accepted": 5,
         },
+        "asked": {"open_ended/org/model": 6, "open_ended/template": 2},
         "rejects": {"open_ended/false_claim": 7, "open_ended/language": 2},
         "tokens": {"prompt": 10, "cached": 8, "generated": 200},
     }
@@ -73,7 +74,7 @@ def test_an_unfinished_job_says_how_far_it_is(root: LocalRoot) -> None:
 
 def test_yields_are_told_by_generator_even_if_its_name_has_slashes(root: LocalRoot) -> None:
     lines = [line.split() for line in printed(root).splitlines()]
-    assert ["open_ended", "org/model", "3", "9", "25.0%"] in lines
+    assert ["open_ended", "org/model", "6", "3", "9", "25.0%"] in lines
 
 
 def test_rejects_are_told_with_their_reasons(root: LocalRoot) -> None:
@@ -90,8 +91,9 @@ def test_a_wave_counts_once_its_manifest_is_there(root: LocalRoot) -> None:
 def test_complete_is_every_wave_of_every_stage_and_a_release(root: LocalRoot) -> None:
     for stage in ("annotations", "instructions"):
         wave(root, stage, 1, 15, 1.0, {})
+    put_json(root, "release.json", {"complete": False})
     assert not summarise(root).complete
-    put_json(root, "release.json", {"rows": {"train/open_ended/de": 8}})
+    put_json(root, "release.json", {"complete": True, "rows": {"train/open_ended/de": 8}})
     summary = summarise(root)
     assert summary.complete
     assert as_json(summary)["complete"] is True

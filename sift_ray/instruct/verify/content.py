@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Final
 
 from sift_ray.instruct.verify.claims import Claim, Reading, interpret
 from sift_ray.instruct.verify.known import Known, Place
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon, Meaning
-from sift_ray.instruct.verify.text import Text, find_run, words
+from sift_ray.instruct.verify.text import Text, find_run, read
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.record import Fact
 
@@ -19,13 +20,18 @@ _SLASHED: Final = re.compile(r"/([^/]+)/")
 def interpret_with_accents(
     text: Text, lexicon: Lexicon, ignore: frozenset[str], skip: frozenset[int], context: frozenset[str], known: Known
 ) -> Reading:
-    """Read `text`, known accents being claims too: an accent is free text, so no dictionary holds it."""
+    """Read `text`, known accents being claims too: an accent is free text, so no dictionary holds it.
+
+    One that names a language ("English") is read as the language where the text or its question speaks of languages
+    and not of accents.
+    """
     found: list[Hit] = []
     own = text.words
-    values = {f.value for facts in known.facts.values() for f in facts.values() if f.key == "accent"}
-    for value in sorted(values, key=len, reverse=True):
-        run = words(value, lexicon.language)
-        for start in find_run(run, own):
+    for value, run in known.accents.items():
+        starts = find_run(run, own)
+        if starts and _names_language(run, lexicon) and _about_language(text, lexicon, context, known):
+            continue
+        for start in starts:
             span = range(start, start + len(run))
             if not any(h.start < span.stop and span.start < h.end for h in found):
                 found.append(Hit(span.start, span.stop, (Meaning("claim", "accent", value),)))
@@ -39,6 +45,17 @@ def interpret_with_accents(
     reading.hits = sorted([*reading.hits, *found])
     reading.claims.sort(key=lambda claim: claim.hit.start)
     return reading
+
+
+def _names_language(run: Sequence[str], lexicon: Lexicon) -> bool:
+    hits = lexicon.scan(read(" ".join(run), lexicon.language), frozenset())
+    return any("language" in hit.keys("claim") for hit in hits)
+
+
+def _about_language(text: Text, lexicon: Lexicon, context: frozenset[str], known: Known) -> bool:
+    """Say whether a language's name in `text` is meant as the language that is spoken."""
+    spoken = context.union(*(hit.keys("mention") for hit in lexicon.scan(text, frozenset())))
+    return known.has("language") and "accent" not in spoken
 
 
 def check_phonemes(answer: str, known: Known) -> list[Fact]:

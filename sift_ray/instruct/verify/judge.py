@@ -8,14 +8,21 @@ from typing import Final
 from sift_ray.instruct.verify import content, wording
 from sift_ray.instruct.verify.assertions import COMPARISON, WORD_ALIGN, Asked, asked_of, check
 from sift_ray.instruct.verify.claims import Reading, grade_words_left
-from sift_ray.instruct.verify.known import Known, known_of
+from sift_ray.instruct.verify.known import Known, Place, known_of
 from sift_ray.instruct.verify.language import is_language
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon, lexicon
-from sift_ray.instruct.verify.question import check_question, is_question, spoken_of, wanted
+from sift_ray.instruct.verify.question import (
+    check_question,
+    is_polar,
+    is_question,
+    presumed_keys,
+    spoken_of,
+    wanted,
+)
 from sift_ray.instruct.verify.text import Text, read
 from sift_ray.instruct.verify.verdict import Refused, Verdict
 from sift_ray.instruct.verify.wording import Duplicates, Limits
-from sift_ray.metadata.categories import RELATED
+from sift_ray.metadata.categories import RELATED, WORD_KEY
 from sift_ray.metadata.record import Fact
 from sift_ray.schema import LANGUAGES, TASKS
 
@@ -90,6 +97,8 @@ def _answered(
     asked_text = read(question, language, words.boundaries)
     said_text = read(answer, language, words.boundaries)
     _check_forms(question, asked_text, answer, said_text, _LIMITS.get(task, wording.CLOSED))
+    wording.check_ends(asked_text, words)
+    wording.check_ends(said_text, words)
     if not is_question(question, asked_text, words):
         raise Refused("not_a_question", f"{question[:80]!r}")
     known = known_of(tuple(facts), language)
@@ -125,7 +134,28 @@ def _answered(
     _check_mentions(said_reading, evidence, known)
     check_question(task, asked_reading, known, asked, frozenset(f.key for f in evidence), affirmed=leading.affirmed)
     _check_rests(task, asked_reading, asked, evidence, focus)
-    return evidence
+    _check_tells(task, asked_reading, evidence)
+    return evidence + _words_named((asked_reading, said_reading), evidence, known)
+
+
+def _check_tells(task: str, question: Reading, evidence: Sequence[Fact]) -> None:
+    """Refuse an answer that tells only what the question takes for granted: "What is the woman's job?" "A woman."."""
+    if task not in (ACOUSTIC, CONTENT) or is_polar(question, lexicon(question.language)):
+        return
+    granted = presumed_keys(question) - wanted(question)
+    if {fact.key for fact in evidence} <= granted:
+        raise Refused("off_topic", f"it tells only what the question takes for granted: {', '.join(sorted(granted))}")
+
+
+def _words_named(readings: Sequence[Reading], evidence: Sequence[Fact], known: Known) -> list[Fact]:
+    """Return the word facts of the places in `evidence` whose words the texts quote, and of quoted neighbours."""
+    places = {fact.position for fact in evidence if fact.position}
+    if any(reading.with_kind("before", "after") for reading in readings):
+        places |= {position + step for position in places for step in (-1, 1)}
+    quoted = [quote for reading in readings for quote in reading.text.quotes]
+    named = {position for quote in quoted for run in known.positions(quote) for position in run}
+    facts = (known.get(Place(0, position), WORD_KEY) for position in sorted(places & named))
+    return [fact for fact in facts if fact is not None]
 
 
 def _check_forms(question: str, asked: Text, answer: str, said: Text, limits: Limits) -> None:
@@ -235,7 +265,11 @@ def _controllable(words: Lexicon, prompt: str, facts: Sequence[Fact], focus: Seq
     wording.check_form(prompt, text, wording.PROMPT)
     known = known_of(tuple(facts), words.language)
     _check_language(text, "prompt", words.language)
-    if any(text.quotes) or len(wording.said_tokens(text, known)[0]) >= wording.SAID_RUN:
+    named = known.accents.values()
+    if (
+        any(quote and quote not in named for quote in text.quotes)
+        or len(wording.said_tokens(text, known)[0]) >= wording.SAID_RUN
+    ):
         raise Refused("transcript_leak", "the prompt quotes what is to be said")
     reading = content.interpret_with_accents(text, words, _IGNORED_ELSEWHERE, frozenset(), frozenset(focus), known)
     _check_signals(CONTROLLABLE, reading, reading, known)

@@ -49,6 +49,8 @@ class Known:
         self.last = max((position for position, _ in self.spoken), default=0)
         self.vocabulary = {word for transcript in self.transcripts.values() for word in transcript}
         self.vocabulary |= {word for _, word in self.spoken}
+        values = {f.value for found in self.facts.values() for f in found.values() if f.key == "accent"}
+        self.accents = {value: tuple(words(value, language)) for value in sorted(values, key=len, reverse=True)}
 
     def get(self, place: Place, key: str) -> Fact | None:
         """Return the fact of `key` at `place`, None where it is unknown."""

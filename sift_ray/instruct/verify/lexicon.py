@@ -99,6 +99,7 @@ class Lexicon:
         self.requests = frozenset(words(" ".join(wording.expand(data.signals.requests)), self.language))
         self.questions = frozenset(words(" ".join(wording.expand(data.signals.question)), self.language))
         self.verbs = frozenset(words(" ".join(wording.expand(data.signals.verbs)), self.language))
+        self.dangling = frozenset(words(" ".join(data.dangling), self.language))
         self.function_words = frozenset(words(" ".join(data.function_words), self.language))
         self.determiners = frozenset(data.determiners)
         self.vocabulary = frozenset(words(" ".join(data.vocabulary), self.language)) | self.function_words

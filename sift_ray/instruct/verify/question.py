@@ -87,6 +87,12 @@ def wanted(reading: Reading) -> frozenset[str]:
     return mentioned | reading.keys("up", "down", "most", "least") | graded
 
 
+def presumed_keys(reading: Reading) -> frozenset[str]:
+    """Return the keys that a question gives a value of instead of asking for it: "the woman"."""
+    asking = _asked_hits(reading)
+    return frozenset(key for claim in reading.claims if claim.hit.start not in asking for key, _ in claim.readings)
+
+
 def _opposed(left: Hit, right: Hit) -> bool:
     return bool(asked_meanings(left) & asked_meanings(right)) and left.meanings != right.meanings
 

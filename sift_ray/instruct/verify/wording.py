@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise, zip_longest
 from typing import Final, NamedTuple
 
 from wordfreq import zipf_frequency
@@ -26,10 +27,11 @@ class Limits(NamedTuple):
 CLOSED: Final = Limits(60, 420, 0.125)
 CONTENT: Final = Limits(120, 900, 0.34)
 OPEN: Final = Limits(220, 1600, 0.4)
-QUESTION: Final = Limits(70, 480, 0.6)
+QUESTION: Final = Limits(70, 480, 0.5)
 PROMPT: Final = Limits(70, 480, 0.2)
 
 SAID_RUN: Final = 3
+_DOUBLED_LETTERS: Final = 5  # (shorter words may stand twice: "nous nous", "die die")
 """So many transcript words in a row count as said, unquoted too."""
 
 _MARKUP: Final = re.compile(
@@ -51,8 +53,16 @@ def check_form(source: str, text: Text, limits: Limits) -> None:
     again = len(runs) - len(set(runs))
     if again > max(3, len(runs) // 3) or (len(runs) > 3 and 2 * again >= len(runs)):
         raise Refused("repetitive", "it repeats itself")
-    if any(a == b == c for a, b, c in zip(own, own[1:], own[2:], strict=False)):
+    if any(a == b and len(a) >= _DOUBLED_LETTERS for a, b in pairwise(own)):
         raise Refused("repetitive", "it repeats a word")
+
+
+def check_ends(text: Text, words: Lexicon) -> None:
+    """Refuse a sentence that ends in a word which none can end in: an article, a conjunction."""
+    for token, following in zip_longest(text.tokens, text.tokens[1:]):
+        ends = following is None or following.sentence != token.sentence
+        if ends and token.quote < 0 and token.text in words.dangling:
+            raise Refused("broken_off", f"a sentence ends in {token.raw!r}")
 
 
 def check_signals(reading: Reading, kinds: tuple[tuple[str, str], ...]) -> None:
@@ -74,11 +84,13 @@ def check_quotes(text: Text, known: Known) -> list[Fact]:
     """Refuse quotations that no transcript holds; return the transcripts quoted from."""
     evidence: list[Fact] = []
     for quote in text.quotes:
-        if not quote:
+        if not quote or quote in known.accents.values():
             continue
         holders = [audio for audio, said in known.transcripts.items() if find_run(quote, said)]
         if not holders and not known.positions(quote):
             raise Refused("quote_not_in_transcript", f"{' '.join(quote)!r}")
+        if known.positions(quote):
+            continue  # what is said of single words rests on those
         if len(quote) > 1 or len(known.transcripts.get(0, ())) <= 2:
             evidence += [f for a in holders if (f := known.get(Place(a), "transcript")) is not None]
     return evidence
