@@ -59,6 +59,13 @@ def test_too_few_voiced_frames_are_unknown() -> None:
     f0 = np.zeros(100, np.float32)
     f0[:9] = 100.0
     assert pitch_statistics(f0) == (None, None, None)
-    f0[9] = 200.0
-    assert pitch_statistics(f0) == (100.0, 110.0, pytest.approx(30.0))
+    f0[9] = 150.0
+    assert pitch_statistics(f0) == (100.0, 105.0, pytest.approx(15.0))
+
+
+def test_frames_an_octave_away_count_for_nothing() -> None:
+    f0 = np.full(50, 110.0, np.float32)
+    f0[:5] = (420.0, 430.0, 50.0, 225.0, 54.0)
+    assert pitch_statistics(f0) == (110.0, 110.0, 0.0)
+    assert pitch_statistics(f0[:5], min_frames=3, around_hz=110.0) == (None, None, None)
     assert pitch_statistics(np.empty(0, np.float32)) == (None, None, None)
