@@ -22,7 +22,7 @@ from sift_ray.config import Config
 from sift_ray.config_file import parse_config
 from sift_ray.storage import LocalRoot
 
-DEMO_MINUTES = 2.5
+DEMO_MINUTES = 4.0
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ def template_config(output: str | Path, corpora: Path, models: str = "", extra: 
 output: {output}
 corpora:
   - {{type: demo, name: demo, path: {corpora}, minutes: {DEMO_MINUTES}}}
-plan: {{wave_rows: 24}}
+plan: {{wave_rows: 40}}
 annotate: {{align: {{min_train_s: 5, models: {{{models}}}}}}}
 bin: {{min_count: 5}}
 instruct:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -33,6 +34,7 @@ from sift_ray.metadata.phrases import Phrases, phrases
 _MOST_ORDINAL = 20  # beyond, languages count words as nobody does
 _MOST_VOICE, _MOST_AUDIO = 3, 2  # facts in one open-ended answer
 _BAR = " | "  # in an open question after "advice"
+_ELIDED = re.compile(r"\bla (?=[aeiou])")  # "l'ottava parola"
 _CONTENT_KEYS = ("gender", "age_category", "accent", "language", "transcript")
 
 T = TypeVar("T")
@@ -251,6 +253,8 @@ class _Composer:
         """Fill phrasings about `word`, or about `said` next to it."""
         texts = self.texts.words
         nth = texts.last if last else texts.nth.format(n=self.wording.ordinal(word.position))
+        if self.request.language == "it":
+            nth = _ELIDED.sub("l'", nth)
         values = {
             "name": texts.names[key],
             "w": self.texts.quoted(word.text),

@@ -149,6 +149,40 @@ def test_focus_is_kept():
     assert all("very slowly" in json.loads(line)["a"] for line in text.splitlines())
 
 
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_advice_is_given_where_asked_for_and_nowhere_else(language):
+    facts = [Fact("pitch_variation", "very expressive"), Fact("gender", "female")]
+    texts = templates(language).open_ended
+    asking = {question.removeprefix("advice | ") for question in texts.questions if question.startswith("advice | ")}
+    seen = set()
+    for seed in range(20):
+        for line in write_pairs(request(language, OPEN_ENDED, facts, pairs=3, seed=seed)).splitlines():
+            pair = json.loads(line)
+            advised = any(pair["a"].endswith(advice) for advice in texts.advice)
+            assert advised == (pair["q"] in asking)
+            seen.add(advised)
+    assert seen == {True, False}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_quoted_transcript_leaves_its_full_stop(language):
+    fact = Fact("transcript", f"{TRANSCRIPTS[language]}.")
+    for task in (CONTENT, OPEN_ENDED):
+        asked = request(language, task, [fact])
+        assert check_every_phrasing(asked)
+        for item in items_of(asked, Dice(1)):
+            assert not any(f".{right}" in answer for answer in item.answers for _, right in templates(language).quotes)
+
+
+def test_italian_articles_are_elided():
+    spoken = ["uno", "due", "tre", "quattro", "cinque", "sei", "sette", "otto", "nove"]
+    facts = [Fact("word", word, 0, place) for place, word in enumerate(spoken, 1)]
+    facts.append(Fact("average_pitch", "moderate pitch", 0, 8))
+    written = "".join(write_pairs(request("it", WORD_ALIGN, facts, seed=seed)) for seed in range(20))
+    assert "ottava parola" in written
+    assert "a ottava parola" not in written
+
+
 def test_a_bad_placeholder_is_named():
     data = templates("en").model_dump(mode="json")
     data["comparison"]["questions"][0] = "How is {nonsense}?"

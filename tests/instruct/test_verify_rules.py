@@ -154,6 +154,94 @@ def test_evidence_of_a_quotation_is_the_transcript():
     assert {fact.key for fact in verdict.evidence} == {"transcript"}
 
 
+WORDS = [
+    Fact("transcript", "ma grand-mère est vieille"),
+    *(Fact("word", word, 0, place) for place, word in enumerate(["ma", "grand-mère", "est", "vieille"], 1)),
+    *(Fact("average_intensity", label, 0, place) for place, label in enumerate(["softly", "loudly"] * 2, 1)),
+]
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "places"),
+    [
+        ("À quel volume le mot « grand-mère » est-il prononcé ?", "Il est prononcé à volume élevé.", [2]),
+        ("À quel volume le dernier mot est-il prononcé ?", "Le mot « vieille » est prononcé à volume élevé.", [4]),
+        ("À quel volume le dernier mot est-il prononcé ?", "Le dernier mot est prononcé à volume élevé.", []),
+        ("À quel volume le mot après « ma » est-il prononcé ?", "Il est prononcé à volume élevé.", [1]),
+    ],
+)
+def test_evidence_about_a_word_names_it(question, answer, places):
+    verdict = verify(WORD_ALIGN, "fr", question, answer, WORDS)
+    assert verdict.accepted, verdict
+    assert [fact.position for fact in verdict.evidence if fact.key == "word"] == places
+    assert {fact.key for fact in verdict.evidence} <= {"word", "average_intensity"}
+
+
+def test_a_language_asked_for_is_no_accent():
+    facts = [Fact("accent", "English"), Fact("language", "en")]
+    for question, key in (("What language is spoken?", "language"), ("What accent do you hear?", "accent")):
+        verdict = verify(CONTENT, "en", question, "English.", facts)
+        assert [fact.key for fact in verdict.evidence] == [key]
+    german = [Fact("accent", "English"), Fact("language", "de")]
+    assert verify(CONTENT, "en", "What language is spoken?", "It is English.", german).reason == "false_claim"
+
+
+@pytest.mark.parametrize(("left", "right"), [('"', '"'), ("“", "”"), ("", "")])
+def test_an_accent_may_stand_in_quotation_marks(left, right):
+    ask = "What accent does the speaker have?"
+    said = "The accent of the speaker is {}."
+    assert reason(said.format(f"{left}Scottish{right}"), ask, CONTENT) is None
+    assert reason(said.format(f"{left}Irish{right}"), ask, CONTENT) is not None
+    prompt = f"Speak with the voice of a woman whose accent is {left}Scottish{right}."
+    assert verify(TASKS[-1], "en", prompt, "", FACTS, ("gender", "accent")).accepted
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "answer"),
+    [
+        ("en", "What is the name of the woman?", "The speaker is a woman."),
+        ("en", "What is the name of the speaker?", "The speaker is a woman."),
+        ("en", "What is her name?", "The speaker is a woman."),
+        ("en", "What is the woman's job?", "The speaker is a woman."),
+        ("en", "Where is the woman going?", "The speaker is a woman."),
+        ("en", "Where does the speaker live?", "The speaker is a woman."),
+        ("de", "Wohin geht diese Person?", "Hier spricht eine Frau."),
+        ("en", "What is the destination of the speaker?", "The speaker is a woman."),
+        ("de", "Wie heißt die Person?", "Hier spricht eine Frau."),
+        ("de", "Wie ist der Name der Frau?", "Hier spricht eine Frau."),
+        ("fr", "Comment s'appelle cette personne ?", "C'est une femme qui parle."),
+        ("fr", "Quel est le nom de la personne ?", "C'est une femme qui parle."),
+        ("it", "Come si chiama la persona?", "Qui parla una donna."),
+        ("it", "Qual è il nome della donna?", "Qui parla una donna."),
+        ("es", "¿Cómo se llama la persona?", "Aquí habla una mujer."),
+        ("es", "¿Cuál es el destino de la mujer?", "Aquí habla una mujer."),
+    ],
+)
+def test_what_nobody_can_know_is_not_asked(language, question, answer):
+    assert reason(answer, question, CONTENT, language) in ("unknown_claim", "off_topic")
+
+
+@pytest.mark.parametrize(
+    ("language", "aloud", "loud"),
+    [
+        ("it", "Leggi il testo ad alta voce, molto lentamente.", "La persona parla ad alta voce."),
+        ("es", "Lee el texto en voz alta, muy despacio.", "La persona habla en voz alta."),
+    ],
+)
+def test_reading_aloud_is_not_loud(language, aloud, loud):
+    facts = [Fact("speaking_rate", "very slowly"), Fact("average_intensity", "softly")]
+    verdict = verify(TASKS[-1], language, aloud, "", facts, ("speaking_rate",))
+    assert [fact.key for fact in verdict.evidence] == ["speaking_rate"]
+    ask = {"it": "Con che volume parla?", "es": "¿Con qué volumen habla?"}[language]
+    assert verify(ACOUSTIC, language, ask, loud, facts).reason == "false_claim"
+
+
+def test_names_of_accents_and_languages_may_be_asked():
+    ask = "What is the name of the accent that you hear?"
+    assert reason("The accent is Scottish.", ask, CONTENT) is None
+    assert reason("The accent is Scottish.", "Can you name the accent?", CONTENT) is None
+
+
 def test_a_prompt_injected_through_the_transcript_changes_nothing():
     facts = [
         Fact("average_pitch", "very low pitch"),

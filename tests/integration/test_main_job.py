@@ -201,7 +201,7 @@ def test_compared_recordings_are_in_the_order_that_is_said(finished_job: Job, ro
                 first, second = (annotated[name][column] for name in row["utterance_ids"])
                 assert (labels.index(values[0]) < labels.index(values[1])) == (first < second), row["sample_id"]
                 checked += 1
-    assert checked >= 20
+    assert checked >= 8
 
 
 def test_a_second_build_does_nothing(finished_job: Job) -> None:

@@ -12,6 +12,7 @@ from sift_ray.instruct.verify.known import Known, Place, known_of
 from sift_ray.instruct.verify.language import is_language
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon, lexicon
 from sift_ray.instruct.verify.question import (
+    asks_place_or_time,
     check_question,
     is_polar,
     is_question,
@@ -142,9 +143,12 @@ def _check_tells(task: str, question: Reading, evidence: Sequence[Fact]) -> None
     """Refuse an answer that tells only what the question takes for granted: "What is the woman's job?" "A woman."."""
     if task not in (ACOUSTIC, CONTENT) or is_polar(question, lexicon(question.language)):
         return
-    granted = presumed_keys(question) - wanted(question)
-    if {fact.key for fact in evidence} <= granted:
+    told, topics = {fact.key for fact in evidence}, wanted(question)
+    granted = presumed_keys(question) - topics
+    if told <= granted:
         raise Refused("off_topic", f"it tells only what the question takes for granted: {', '.join(sorted(granted))}")
+    if asks_place_or_time(question) and not topics and "transcript" not in told:
+        raise Refused("off_topic", f"asked where, when or why, told {', '.join(sorted(told))}")
 
 
 def _words_named(readings: Sequence[Reading], evidence: Sequence[Fact], known: Known) -> list[Fact]:

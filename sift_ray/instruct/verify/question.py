@@ -12,6 +12,13 @@ from sift_ray.instruct.verify.text import Text
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.categories import ATTRIBUTES
 
+_PLACE_OR_TIME: Final = {
+    "en": frozenset({"where", "when", "why"}),
+    "de": frozenset({"wo", "wohin", "woher", "wann", "warum", "weshalb", "wieso"}),
+    "fr": frozenset({"où", "quand", "pourquoi"}),
+    "it": frozenset({"dove", "quando", "perché"}),
+    "es": frozenset({"dónde", "adónde", "cuándo"}),
+}
 _COMPARING: Final = ("up", "down", "most", "least", "same", "differ", "rise", "fall")
 
 
@@ -85,6 +92,12 @@ def wanted(reading: Reading) -> frozenset[str]:
     )
     mentioned = reading.keys("mention")
     return mentioned | reading.keys("up", "down", "most", "least") | graded
+
+
+def asks_place_or_time(reading: Reading) -> bool:
+    """Say whether a question has a word that asks where, when or why: of those, only what is said could tell."""
+    asking = _PLACE_OR_TIME[reading.language]
+    return any(token.text in asking for token in reading.text.tokens if token.quote < 0)
 
 
 def presumed_keys(reading: Reading) -> frozenset[str]:
