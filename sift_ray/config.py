@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
@@ -193,6 +193,11 @@ class AlignConfig(Section):
     seed: int = 0
     pool: PoolConfig = PoolConfig()
 
+    def dictionary(self, language: str) -> Path | None:
+        """Return the path of a language's pronunciation dictionary, if one is given."""
+        paths: Mapping[str, str] = {str(key): path for key, path in self.dictionaries.items()}
+        return Path(paths[language]) if language in paths else None
+
     @field_validator("models", "dictionaries")
     @classmethod
     def _there(cls, paths: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
@@ -299,7 +304,8 @@ class InstructConfig(Section):
 
     def task(self, task: str) -> TaskConfig:
         """Return the section of `task`, or the defaults."""
-        return self.tasks.get(task, TaskConfig())  # type: ignore[call-overload,no-any-return]
+        sections: Mapping[str, TaskConfig] = {str(key): section for key, section in self.tasks.items()}
+        return sections.get(task, TaskConfig())
 
 
 class ReleaseConfig(Section):
@@ -352,5 +358,5 @@ class Config(Section):
         return self
 
 
-assert set(Language.__args__) == set(LANGUAGES)  # type: ignore[attr-defined]
-assert set(Task.__args__) == set(TASKS)  # type: ignore[attr-defined]
+assert set(get_args(Language)) == set(LANGUAGES)
+assert set(get_args(Task)) == set(TASKS)

@@ -83,7 +83,7 @@ def speak(jobs: Sequence[VoiceJob]) -> list[Spoken]:
         (folder / "jobs.json").write_text(json.dumps([asdict(job) for job in jobs]), encoding="utf-8")
         # as a script, not a module: importing the package would take longer than all the synthesis
         command = [sys.executable, "-P", __file__, str(folder / "jobs.json"), scratch]
-        child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+        child = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - our own module
         if child.returncode != 0:
             raise SynthesisError(f"espeak-ng's process ended with {child.returncode}: {child.stderr[-2000:]}")
         spoken = []

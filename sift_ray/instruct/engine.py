@@ -60,7 +60,7 @@ class RequestFailed(EngineError):  # noqa: N818 - it reads as the event that it 
         self.detail = detail
 
 
-class EngineDied(EngineError):  # noqa: N818
+class EngineDied(EngineError):  # noqa: N818 - as above
     """The engine is gone and serves nothing more; whoever holds it must be replaced."""
 
 

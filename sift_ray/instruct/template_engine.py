@@ -162,7 +162,7 @@ class _Composer:
         said = self._content_value(key, value)
         if said is None:
             return []
-        text_of = self.texts.content[key]  # type: ignore[index]
+        text_of = self.texts.content[key]  # type: ignore[index]  # (its keys are literals)
         answers = tuple(sentence(answer.format(x=said)) for answer in text_of.answers)
         carried = self._age(value, None) if key == "age_category" else said
         return [Item(text_of.questions, answers, self._slots("voice", carried))]

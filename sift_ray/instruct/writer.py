@@ -78,10 +78,10 @@ class TemplateWriter:
         """Return `template`."""
         return TEMPLATE
 
-    def prompt_hash(self, task: str, language: str) -> str:  # noqa: ARG002
+    def prompt_hash(self, task: str, language: str) -> str:  # noqa: ARG002 - the protocol's
         """Return the hash of the language's template file."""
         return templates_hash(language)
 
-    async def write(self, request: Request, attempt: int, reasons: Sequence[str]) -> Generation:  # noqa: ARG002
+    async def write(self, request: Request, attempt: int, reasons: Sequence[str]) -> Generation:  # noqa: ARG002 - the protocol's
         """Fill templates; see `Writer.write`."""
         return Generation(write_pairs(request, attempt), "stop", 0, 0, 0)

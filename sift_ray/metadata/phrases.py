@@ -255,7 +255,7 @@ def phrases(language: str) -> Phrases:
     """
     if language not in LANGUAGES:
         raise ValueError(f"no phrases for language {language!r}; there are {', '.join(LANGUAGES)}")
-    data = yaml.load(phrase_file(language), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506
+    data = yaml.load(phrase_file(language), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
     return Phrases(_File.model_validate(data))
 
 

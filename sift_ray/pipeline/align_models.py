@@ -148,12 +148,12 @@ def _training_rows(config: Config, root: OutputRoot, plan: Plan, languages: set[
 def _ingredients(language: str, rows: pa.Table, align: AlignConfig) -> dict[str, object]:
     from importlib.metadata import version
 
-    dictionary = align.dictionaries.get(language)  # type: ignore[call-overload]
+    dictionary = align.dictionary(language)
     return {
         "language": language,
         "utterances": f"{table_digest(rows):016x}",
         "seed": align.seed,
-        "dictionary": None if dictionary is None else _file_hash(Path(dictionary)),
+        "dictionary": None if dictionary is None else _file_hash(dictionary),
         "viter": version("viter"),
         "training_version": TRAINING_VERSION,
     }
@@ -172,7 +172,7 @@ def _train(
     from sift_ray.align.viter_backend import train_model
 
     clock = time.monotonic()
-    dictionary = align.dictionaries.get(language)  # type: ignore[call-overload]
+    dictionary = align.dictionary(language)
     with tempfile.TemporaryDirectory(prefix="sift-ray-align-") as scratch:
         out = Path(scratch) / "model"
         train_model(
@@ -180,7 +180,7 @@ def _train(
             _clips(rows, decode),
             out,
             align.seed,
-            dictionary=None if dictionary is None else Path(dictionary),
+            dictionary=dictionary,
         )
         for file in sorted(out.iterdir()):
             root.put(f"{place.folder}/{file.name}", file.read_bytes())

@@ -176,7 +176,7 @@ class Aligning:
         from sift_ray.align.viter_backend import ViterAligner
 
         self._progress = progress
-        self._dictionaries: dict[str, Path] = {language: Path(path) for language, path in config.dictionaries.items()}
+        self._config = config
         self._lexicons: dict[str, Lexicon] = {}
         self._aligner: Aligner | None = None
         if config.backend == "viter":
@@ -193,7 +193,7 @@ class Aligning:
         from sift_ray.align.lexicon import Lexicon
 
         if language not in self._lexicons:
-            self._lexicons[language] = Lexicon(language, self._dictionaries.get(language))
+            self._lexicons[language] = Lexicon(language, self._config.dictionary(language))
         return self._lexicons[language]
 
     def __call__(self, batch: pa.Table) -> pa.Table:

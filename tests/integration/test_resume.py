@@ -32,7 +32,7 @@ def content_by_id(folder: Path) -> dict[str, str]:
 
 
 def start(config: Path, log: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "sift_ray.cli", "build", str(config), "--set", "ray.num_cpus=6"]
+    command = [sys.executable, str(Path(__file__).parents[2] / "jobs/build.py"), str(config), "--set", "ray.num_cpus=6"]
     with log.open("ab") as stream:
         environment = {k: v for k, v in os.environ.items() if k != "RAY_ADDRESS"}
         return subprocess.Popen(command, stdout=stream, stderr=stream, env=environment, start_new_session=True)
