@@ -209,7 +209,8 @@ def _focusable(facts: Sequence[Fact], task: str) -> tuple[str, ...]:
         # a change needs two words
         return tuple(key for key in WORD_ATTRIBUTES if counts[key] >= 2)
     known = {f.key for f in facts if f.position == 0}
-    return tuple(key for key in SPOKEN_KEYS[task] if key in known and key not in _NOT_ASKED)
+    unasked = {*_NOT_ASKED, *(("language",) if task == OPEN_ENDED else ())}  # which needs no open answer
+    return tuple(key for key in SPOKEN_KEYS[task] if key in known and key not in unasked)
 
 
 def _comparisons(units: Sequence[_Unit], config: InstructConfig) -> list[Request]:
