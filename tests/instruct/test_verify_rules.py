@@ -333,3 +333,13 @@ def test_templates_pass_and_fail_once_the_facts_change(task, language):
         earlier = facts
     assert changed or task == CONTENT
     assert survived == 0
+
+
+def test_a_sentence_may_end_in_a_digit() -> None:
+    said = "pour le message précédent, appuyez sur 4."
+    facts = [Fact("transcript", said), Fact("language", "fr")]
+    answer = "On entend ces mots : « pour le message précédent, appuyez sur 4 »."
+    verdict = verify("closed_ended_content_level", "fr", "Quels mots sont prononcés ici ?", answer, facts)
+    assert (verdict.accepted, verdict.reason) == (True, None)
+    wrong = answer.replace("4", "5")
+    assert not verify("closed_ended_content_level", "fr", "Quels mots sont prononcés ici ?", wrong, facts).accepted

@@ -10,8 +10,8 @@ from typing import Final, NamedTuple
 
 _APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "‘": "'", "`": "'", "´": "'"})
 # English and German keep an apostrophe inside a word and part the genitive; Romance languages part elided words
-_GERMANIC = re.compile(r"\d[\d.,:%]*\w*|'s\b|[^\W\d_]+(?:'(?!s\b)[^\W\d_]+)*")
-_ROMANCE = re.compile(r"\d[\d.,:%]*\w*|(?:po|di)'|[^\W\d_]+'(?=[^\W\d_])|[^\W\d_]+")
+_GERMANIC = re.compile(r"\d+(?:[.,:]\d+)*%?\w*|'s\b|[^\W\d_]+(?:'(?!s\b)[^\W\d_]+)*")
+_ROMANCE = re.compile(r"\d+(?:[.,:]\d+)*%?\w*|(?:po|di)'|[^\W\d_]+'(?=[^\W\d_])|[^\W\d_]+")
 _WORDS: Final = {"en": _GERMANIC, "de": _GERMANIC, "fr": _ROMANCE, "it": _ROMANCE, "es": _ROMANCE}
 _QUOTES = re.compile(
     r"\"([^\"]*)\"|“([^”“\"]*)[”“\"]|„([^“”\"]*)[“”\"]|«([^»]*)»|»([^«]*)«|(?<!\w)'(?=\S)((?:[^']|'(?=\w))*)(?<=\S)'(?!\w)"
