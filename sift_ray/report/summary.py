@@ -51,10 +51,13 @@ class Summary:
 def summarise(root: OutputRoot) -> Summary:
     """Read the state of a job from its output root."""
     plan, release = read_json(root, "plan.json"), read_json(root, "release.json")
+    stages = {stage: _stage_state(_manifests(root, stage)) for stage in STAGES}
+    if plan is not None:
+        stages["utterances"].seconds = plan["seconds"]  # (the waves' own are those of writing alone)
     return Summary(
         output=root.uri,
         waves=None if plan is None else plan["waves"],
-        stages={stage: _stage_state(_manifests(root, stage)) for stage in STAGES},
+        stages=stages,
         bins=read_json(root, "bins.json"),
         release=release if release is not None and release["complete"] else None,
     )

@@ -28,7 +28,7 @@ def wave(root: LocalRoot, stage: str, number: int, rows: int, seconds: float, co
 @pytest.fixture
 def root(tmp_path: Path) -> LocalRoot:
     root = LocalRoot(tmp_path)
-    put_json(root, "plan.json", {"waves": 2, "rows": 30, "fingerprint": "f"})
+    put_json(root, "plan.json", {"waves": 2, "rows": 30, "fingerprint": "f", "seconds": 3.0})
     for number in (0, 1):
         wave(root, "utterances", number, 15, 0.1, {"utterances": {"c/de/train": 15}, "hours": {"c/de/train": 1.0}})
     annotated: Counts = {
@@ -68,6 +68,7 @@ def test_an_unfinished_job_says_how_far_it_is(root: LocalRoot) -> None:
     assert summary.stages["annotations"].waves_done == 1
     text = printed(root)
     assert "1 of 2" in text
+    assert "10.0" in text  # 30 rows planned in 3 seconds
     assert "100.0×" in text  # an hour in 36 seconds
     assert "20.0 tokens/s" in text
 
