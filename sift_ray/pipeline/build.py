@@ -94,7 +94,8 @@ def forget(root: OutputRoot, stage: str) -> None:
         # marks first: what is left of a stage without them does not count, however much that is
         for path in _LEFT_BY[later]:
             for name in root.names(path):
-                root.delete(f"{path}/{name}/{MANIFEST_NAME}")
+                if name.startswith("wave="):
+                    root.delete(f"{path}/{name}/{MANIFEST_NAME}")
         for path in sorted(_LEFT_BY[later], key=lambda path: not path.endswith(".json")):
             root.delete(path)
         log.info("%s: what it made in %s is deleted", later, root.uri)
