@@ -12,7 +12,7 @@ import shutil
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -60,6 +60,24 @@ MOST_LOUD_SILENCE: Final = 0.35
 """Greatest share of the silence inside clips that may be as loud as speech."""
 _BATCH = 64
 _CLASSIFIED_CLIPS = 2000  # the phone classifier needs no more
+
+
+class TrainingLines:
+    """Logs how far viter's training is, at most every `interval_s` seconds; viter calls it about ten times a second."""
+
+    def __init__(self, language: str, interval_s: float = 15.0) -> None:
+        self._language = language
+        self._interval_s = interval_s
+        self._told_at = time.monotonic()
+
+    def __call__(self, info: Mapping[str, Any]) -> None:
+        """Take viter's `progress` record."""
+        now = time.monotonic()
+        if now - self._told_at < self._interval_s:
+            return
+        self._told_at = now
+        left = "no estimate yet" if info["eta"] is None else f"{info['eta']:.0f} s left"
+        log.info("alignment model %s: %.0f %% trained, %s", self._language, 100 * info["fraction"], left)
 
 
 class _SpeechAsSilenceError(TrainingError):
@@ -235,7 +253,7 @@ class _Trainer:
         try:
             viter.train(
                 self._corpus, self._out / MODEL, dict=self._dictionary, seed=self._seed, cpu=True, quiet=True,
-                no_pron_probs=True, **switches,
+                no_pron_probs=True, progress=TrainingLines(self._language), **switches,
             )  # fmt: skip
         except viter.ViterError as error:
             raise TrainingError(f"{self._language}: viter could not train on {seconds:.0f} s: {error}") from error

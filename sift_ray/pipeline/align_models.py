@@ -169,8 +169,12 @@ def _train(
     align: AlignConfig,
 ) -> float:
     """Train one language's model and keep it in the root; return the seconds it took."""
+    from sift_ray.align import viter_training
     from sift_ray.align.viter_backend import train_model
 
+    # a worker logs nothing by itself; what it writes to its standard error Ray shows at the driver
+    viter_training.log.addHandler(logging.StreamHandler())
+    viter_training.log.setLevel(logging.INFO)
     clock = time.monotonic()
     dictionary = align.dictionary(language)
     with tempfile.TemporaryDirectory(prefix="sift-ray-align-") as scratch:

@@ -17,6 +17,7 @@ from sift_ray.metadata.bins import Inliers, Moments, finish
 from sift_ray.metadata.categories import ATTRIBUTES
 from sift_ray.metadata.rulers import Rulers
 from sift_ray.pipeline.plan import Plan
+from sift_ray.pipeline.progress import Pace
 from sift_ray.pipeline.session import RaySession
 from sift_ray.pipeline.waves import finished_waves, raise_stale
 from sift_ray.storage import (
@@ -112,9 +113,11 @@ def _measure(root: OutputRoot, waves: list[WaveManifest], config: BinConfig) -> 
 
 def _as_done(references: list[Any]) -> Iterator[Any]:
     """Yield results as they come: merging does not depend on the order."""
+    pace = Pace("bin", len(references))
     while references:
         ready, references = ray.wait(references)
         yield ray.get(ready[0])
+        pace.step()
 
 
 @ray.remote(num_cpus=1, max_retries=2)

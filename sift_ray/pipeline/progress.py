@@ -80,9 +80,29 @@ class ProgressLines:
             log.info("%s", describe(self._title, done, self.rows, now - started, readings))
 
 
-def describe(title: str, done: int, rows: int, elapsed_s: float, readings: deque[tuple[float, int]]) -> str:
+class Pace:
+    """Logs a line every 15 s at most while parts of a job come in one by one."""
+
+    def __init__(self, title: str, parts: int, interval_s: float = _INTERVAL_S) -> None:
+        self._title, self._parts, self._interval_s = title, parts, interval_s
+        self._started = self._told_at = time.monotonic()
+        self._done = 0
+
+    def step(self) -> None:
+        """One more part is done."""
+        self._done += 1
+        now = time.monotonic()
+        if now - self._told_at >= self._interval_s:
+            self._told_at = now
+            readings = deque([(self._started, 0), (now, self._done)])
+            log.info("%s", describe(self._title, self._done, self._parts, now - self._started, readings, "parts"))
+
+
+def describe(
+    title: str, done: int, rows: int, elapsed_s: float, readings: deque[tuple[float, int]], unit: str = "rows"
+) -> str:
     """Return one progress line; the rate is that of the kept readings, so that a slow start is forgotten."""
     (first_at, first_done), (last_at, last_done) = readings[0], readings[-1]
     rate = (last_done - first_done) / (last_at - first_at) if last_at > first_at else 0.0
     left = f"{(rows - done) / rate:.0f} s left" if rate > 0 else "no estimate yet"
-    return f"{title}: {done:,} of {rows:,} rows, {rate:.1f} rows/s, {elapsed_s:.0f} s so far, {left}"
+    return f"{title}: {done:,} of {rows:,} {unit}, {rate:.1f} {unit}/s, {elapsed_s:.0f} s so far, {left}"

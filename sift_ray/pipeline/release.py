@@ -18,6 +18,7 @@ import ray
 
 from sift_ray.config import Config
 from sift_ray.pipeline.plan import Plan
+from sift_ray.pipeline.progress import Pace
 from sift_ray.pipeline.session import RaySession
 from sift_ray.pipeline.waves import LostRowsError, finished_waves, raise_stale, sync
 from sift_ray.release.card import dataset_card
@@ -90,6 +91,7 @@ def _write_all(root: OutputRoot, manifests: list[WaveManifest], rows_per_file: i
     rows: dict[str, int] = {}
     generators: dict[str, int] = {}
     sources: set[str] = set()
+    pace = Pace("release", len(tasks))
     while tasks:
         ready, tasks = ray.wait(tasks, num_returns=1)
         written, by_generator, seen = ray.get(ready[0])
@@ -97,7 +99,7 @@ def _write_all(root: OutputRoot, manifests: list[WaveManifest], rows_per_file: i
         sources |= seen
         for generator, count in by_generator.items():
             generators[generator] = generators.get(generator, 0) + count
-        log.debug("release: %d of %d folders written", len(order) - len(tasks), len(order))
+        pace.step()
     for (task, language), count in accepted.items():
         out = sum(number for label, number in rows.items() if label.endswith(f"/{task}/{language}"))
         if out != count:
