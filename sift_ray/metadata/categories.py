@@ -152,9 +152,6 @@ VALUES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Content-level keys with a closed set of values."""
 
-FREE_KEYS: Final = ("phonemes", "accent", "transcript")
-"""Content-level keys whose values are free text."""
-
 CONTENT_KEYS: Final = ("phonemes", "age_category", "accent", "gender", "transcript", "language")
 """Content-level keys in the reference's order; `language` is the acoustic language identification's."""
 

@@ -11,7 +11,6 @@ from sift_ray.instruct.verify.text import Text, Token
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.categories import RELATED
 
-COMPARING: Final = ("up", "down", "most", "least", "comparative", "same", "differ")
 CLAIMING: Final = ("claim", "short")
 
 

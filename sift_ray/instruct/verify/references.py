@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,9 +35,6 @@ class Ref:
     def places(self) -> list[Place]:
         """All places of all runs."""
         return [place for run in self.runs for place in run]
-
-
-Finder = Callable[[Reading, Known], list[Ref]]
 
 
 def hold(known: Known, claim: Claim, refs: Sequence[Ref], said: str) -> list[Fact]:
