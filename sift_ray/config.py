@@ -25,6 +25,7 @@ Task = Literal[
 ]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
+PositiveHours = Annotated[float, Field(gt=0.0)]
 
 
 class Section(BaseModel):
@@ -44,54 +45,105 @@ def _checked(info: ValidationInfo) -> bool:
 
 class _CorpusBase(Section):
     name: Name
-    path: str
+    path: str  # local or mounted, or s3://bucket/prefix
     languages: tuple[Language, ...] | None = None  # None: all that the corpus holds of the five
     version: str | None = None  # part of an utterance's identity
     license: str | None = None
+    hours: PositiveHours | Mapping[Language, PositiveHours] | None = None  # of each language; None: all there is
 
     @field_validator("path")
     @classmethod
     def _exists(cls, path: str, info: ValidationInfo) -> str:
-        return _local(path, info)
+        return _readable(path, info)
+
+    def most_hours(self, language: str) -> float | None:
+        """Return how many hours of a language are taken, None: all of them."""
+        if self.hours is None or isinstance(self.hours, float):
+            return self.hours
+        hours: Mapping[str, float] = {str(key): value for key, value in self.hours.items()}
+        return hours.get(language)
 
 
-def _local(path: str, info: ValidationInfo) -> str:
+def _readable(path: str, info: ValidationInfo) -> str:
     if _is_remote(path):
-        raise ValueError(f"corpora are read from local or mounted folders, not from {path}")
-    if _checked(info) and not Path(path).exists():
+        if not path.startswith("s3://"):
+            raise ValueError(f"corpora are read from local or mounted folders or from s3://bucket/prefix, not {path}")
+    elif _checked(info) and not Path(path).exists():
         raise ValueError(f"no such file or folder: {path}")
     return path
 
 
 class MlsConfig(_CorpusBase):
-    """Multilingual LibriSpeech: a folder that holds `mls_<language>[_opus]` folders, or is one."""
+    """Multilingual LibriSpeech: a folder that holds `mls_<language>[_opus]` folders or is one, or hub Parquet."""
 
     type: Literal["mls"]
+    limited_supervision: Literal["1hr", "9hr"] | None = None  # of train, only the clips of this published list
 
 
 class CommonVoiceConfig(_CorpusBase):
-    """Common Voice: a `cv-corpus-<version>` folder, which holds a folder a language."""
+    """Common Voice: a `cv-corpus-<version>` folder, which holds a folder a language, or hub Parquet."""
 
     type: Literal["common_voice"]
+    validated: bool = False  # train also holds the validated clips that are in none of train, dev and test
 
 
 class VctkConfig(_CorpusBase):
-    """VCTK 0.92: the folder that holds `wav48_silence_trimmed`."""
+    """VCTK 0.92: the folder that holds `wav48_silence_trimmed`, or hub Parquet."""
 
     type: Literal["vctk"]
-    mic: Literal["mic1", "mic2"] = "mic2"
+    mic: Literal["mic1", "mic2"] = "mic2"  # where a clip has no such recording, the other one is taken
 
 
-class ManifestConfig(_CorpusBase):
-    """A TSV, CSV or JSONL of utterances."""
+class _ListConfig(_CorpusBase):
+    """Utterances that name their audio, which must lie under `root`."""
 
-    type: Literal["manifest"]
-    root: str | None = None  # audio must lie under it; default the manifest's own folder
+    root: str | None = None  # local or s3://; default the folder of `path`
+    language: Language | None = None  # of rows that do not say
+    split: Literal["train", "dev", "test"] | None = None  # of rows that do not say; None: by a hash of the speaker
+    https_hosts: tuple[str, ...] = ()  # audio at https:// is refused, but for these hosts
 
     @field_validator("root")
     @classmethod
     def _root_exists(cls, root: str | None, info: ValidationInfo) -> str | None:
-        return None if root is None else _local(root, info)
+        return None if root is None else _readable(root, info)
+
+
+class ManifestConfig(_ListConfig):
+    """A TSV, CSV, JSONL or Parquet of utterances."""
+
+    type: Literal["manifest"]
+
+
+class NemoConfig(_ListConfig):
+    """A NeMo manifest: JSON lines of `audio_filepath`, `duration`, `offset`, `text`."""
+
+    type: Literal["nemo"]
+
+
+class LhotseConfig(_ListConfig):
+    """Lhotse cuts, or supervisions with the recordings that they are of; JSONL, also gzipped."""
+
+    type: Literal["lhotse"]
+    recordings: str | None = None  # the recordings' manifest, where `path` holds supervisions
+
+    @field_validator("recordings")
+    @classmethod
+    def _recordings_exist(cls, path: str | None, info: ValidationInfo) -> str | None:
+        return None if path is None else _readable(path, info)
+
+
+class KaldiConfig(_ListConfig):
+    """A Kaldi data folder: `wav.scp`, `text`, `utt2spk`, `segments`."""
+
+    type: Literal["kaldi"]
+
+
+class WebDatasetConfig(_CorpusBase):
+    """Tar shards, all under one folder, whose members share a stem: `a.flac`, `a.json` or `a.txt`."""
+
+    type: Literal["webdataset"]
+    language: Language | None = None  # of samples that do not say
+    split: Literal["train", "dev", "test"] | None = None  # None: the shard's name, else by a hash of the speaker
 
 
 class DemoConfig(Section):
@@ -105,7 +157,16 @@ class DemoConfig(Section):
 
 
 CorpusConfig = Annotated[
-    MlsConfig | CommonVoiceConfig | VctkConfig | ManifestConfig | DemoConfig, Field(discriminator="type")
+    MlsConfig
+    | CommonVoiceConfig
+    | VctkConfig
+    | ManifestConfig
+    | NemoConfig
+    | LhotseConfig
+    | KaldiConfig
+    | WebDatasetConfig
+    | DemoConfig,
+    Field(discriminator="type"),
 ]
 
 
@@ -145,6 +206,8 @@ class PlanConfig(Section):
     """How utterances are cut into waves."""
 
     wave_rows: int = Field(20_000, ge=1)
+    read_headers: bool = True  # for durations that no table of the corpus tells; without, they stay unknown
+    threads: int = Field(16, ge=1, le=256)  # headers and small files read at once
 
 
 class DecodeConfig(Section):
@@ -152,6 +215,7 @@ class DecodeConfig(Section):
 
     min_s: float = Field(0.3, gt=0)
     max_s: float = Field(40.0, gt=0)
+    long_clips: Literal["reject", "cut"] = "reject"  # cut: the first max_s are measured, and the text is dropped
     pool: DecodePool = DecodePool()
 
     @model_validator(mode="after")

@@ -11,7 +11,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,8 +24,10 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from sift_ray.config import Config
+from sift_ray.object_store import S3Connection, split_s3
 
 MANIFEST_NAME = "_MANIFEST.json"
+_DELETED_AT_ONCE = 1000  # the most that S3 takes in a request
 
 Counts = dict[str, dict[str, int | float]]
 """What a shard or wave holds: table name → row label → number. Sums over shards are the wave's, and so on."""
@@ -119,51 +122,26 @@ class LocalRoot:
 class S3Root:
     """An output root under `s3://bucket/prefix`: pyarrow for tables, boto3 for listing and markers.
 
-    Credentials come by the SDK's own ways (environment, profile, instance role); none is ever stored.
+    Credentials come by the SDK's own ways; see `object_store`.
     """
 
     def __init__(self, uri: str, endpoint_url: str | None = None, region: str | None = None) -> None:
-        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        if not bucket:
-            raise StorageError(f"{uri}: write it as s3://bucket/prefix")
+        try:
+            self._bucket, self._prefix = split_s3(uri)
+        except ValueError as error:
+            raise StorageError(str(error)) from error
         self.uri = uri.rstrip("/")
-        self._bucket = bucket
-        self._prefix = prefix.strip("/")
-        self._endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        self._region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        self._client: Any = None
-        self._filesystem: pafs.FileSystem | None = None
-
-    def __getstate__(self) -> dict[str, Any]:
-        # a boto3 client can't travel; each worker opens its own
-        return {**self.__dict__, "_client": None, "_filesystem": None}
+        self._connection = S3Connection(endpoint_url, region)
 
     @property
     def client(self) -> Any:
-        """The boto3 client, opened at the first use."""
-        if self._client is None:
-            import boto3
-
-            self._client = boto3.client("s3", endpoint_url=self._endpoint_url, region_name=self._region)
-        return self._client
+        """The boto3 client."""
+        return self._connection.client
 
     @property
     def filesystem(self) -> pafs.FileSystem:
-        """The pyarrow S3 filesystem of the same endpoint, opened at the first use."""
-        if self._filesystem is None:
-            self._filesystem = self._open_filesystem()
-        return self._filesystem
-
-    def _open_filesystem(self) -> pafs.FileSystem:
-        options: dict[str, Any] = {}
-        if self._endpoint_url:
-            scheme, _, host = self._endpoint_url.rstrip("/").rpartition("://")
-            options = {"endpoint_override": host, "scheme": scheme or "https"}
-        if self._region:
-            options["region"] = self._region
-        elif self._endpoint_url:
-            options["region"] = "us-east-1"  # other stores ignore it, but pyarrow would ask AWS for it
-        return pafs.S3FileSystem(**options)
+        """The pyarrow S3 filesystem of the same endpoint."""
+        return self._connection.filesystem
 
     def _key(self, path: str) -> str:
         return "/".join(part for part in (self._prefix, path.strip("/")) if part)
@@ -191,32 +169,20 @@ class S3Root:
         answer = self.client.list_objects_v2(Bucket=self._bucket, Prefix=key, MaxKeys=1)
         return any(item["Key"] == key for item in answer.get("Contents", ()))
 
-    def _pages(self, **options: Any) -> Iterator[Mapping[str, Any]]:
-        yield from self.client.get_paginator("list_objects_v2").paginate(Bucket=self._bucket, **options)
-
     def names(self, path: str) -> list[str]:
         """Return the sorted names directly under `path`."""
-        prefix = self._key(path)
-        prefix = f"{prefix}/" if prefix else ""
-        found: set[str] = set()
-        for page in self._pages(Prefix=prefix, Delimiter="/"):
-            found.update(item["Key"][len(prefix) :] for item in page.get("Contents", ()))
-            found.update(item["Prefix"][len(prefix) :].rstrip("/") for item in page.get("CommonPrefixes", ()))
-        return sorted(name for name in found if name)
+        files, folders = self._connection.names(self._bucket, self._key(path))
+        return sorted({*files, *folders})
 
     def delete(self, path: str) -> None:
         """Delete the object, and all objects under it as a folder."""
         key = self._key(path)
-        for page in self._pages(Prefix=key):
-            keys = [
-                {"Key": item["Key"]}
-                for item in page.get("Contents", ())
-                if item["Key"] == key or item["Key"].startswith(f"{key}/")
-            ]
-            if keys:
-                answer = self.client.delete_objects(Bucket=self._bucket, Delete={"Objects": keys, "Quiet": True})
-                if answer.get("Errors"):
-                    raise StorageError(f"{self.uri}/{path}: could not delete: {answer['Errors'][0]}")
+        found = (name for name, _ in self._connection.keys(self._bucket, key))
+        under = (name for name in found if name == key or name.startswith(f"{key}/"))
+        while batch := [{"Key": name} for name in islice(under, _DELETED_AT_ONCE)]:
+            answer = self.client.delete_objects(Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True})
+            if answer.get("Errors"):
+                raise StorageError(f"{self.uri}/{path}: could not delete: {answer['Errors'][0]}")
 
 
 def open_root(uri: str, endpoint_url: str | None = None, region: str | None = None) -> OutputRoot:

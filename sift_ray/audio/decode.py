@@ -14,7 +14,7 @@ import soundfile as sf
 import soxr
 from numpy.typing import NDArray
 
-from sift_ray.corpora.files import UNKNOWN_FRAMES, HeaderError, header_duration
+from sift_ray.corpora.header import UNKNOWN_FRAMES, HeaderError, header_duration
 from sift_ray.schema import SAMPLE_RATE
 
 SILENCE_PEAK: Final = 10 ** (-80 / 20)

@@ -9,20 +9,25 @@ from sift_ray.config import (
     CommonVoiceConfig,
     CorpusConfig,
     DemoConfig,
+    KaldiConfig,
+    LhotseConfig,
     ManifestConfig,
     MlsConfig,
+    NemoConfig,
     VctkConfig,
+    WebDatasetConfig,
 )
 from sift_ray.corpora.common_voice import read_common_voice
 from sift_ray.corpora.manifest import read_manifest
 from sift_ray.corpora.mls import read_mls
+from sift_ray.corpora.reading import Reading, checked
 from sift_ray.corpora.utterance import CorpusError, Utterance
 from sift_ray.corpora.vctk import read_vctk
 
-__all__ = ["CorpusError", "Utterance", "read_corpus"]
+__all__ = ["CorpusError", "Reading", "Utterance", "read_corpus"]
 
 
-def read_corpus(config: CorpusConfig) -> Iterator[Utterance]:
+def read_corpus(config: CorpusConfig, reading: Reading | None = None) -> Iterator[Utterance]:
     """Yield the utterances of one corpus in a fixed order, bad rows among them with their reject reason.
 
     A `demo` corpus is written first when it is not there, and then read as the three corpora
@@ -31,33 +36,38 @@ def read_corpus(config: CorpusConfig) -> Iterator[Utterance]:
     Raises:
         CorpusError: the corpus can't be read as a whole (no such folder, a column missing in a table).
     """
+    reading = reading or Reading()
+    return checked(_read(config, reading), reading)
+
+
+def _read(config: CorpusConfig, reading: Reading) -> Iterator[Utterance]:
     match config:
         case MlsConfig():
-            return read_mls(config)
+            return read_mls(config, reading)
         case CommonVoiceConfig():
-            return read_common_voice(config)
+            return read_common_voice(config, reading)
         case VctkConfig():
-            return read_vctk(config)
+            return read_vctk(config, reading)
         case ManifestConfig():
-            return read_manifest(config)
+            return read_manifest(config, reading)
+        case NemoConfig() | LhotseConfig() | KaldiConfig() | WebDatasetConfig():
+            raise NotImplementedError
         case DemoConfig():
-            return _read_demo(config)
+            return _read_demo(config, reading)
 
 
-def _read_demo(config: DemoConfig) -> Iterator[Utterance]:
+def _read_demo(config: DemoConfig, reading: Reading) -> Iterator[Utterance]:
     # scipy and soxr come with it, which the other readers do without
     from sift_ray.corpora.demo import write_demo
 
     demo = write_demo(Path(config.path), seed=config.seed, minutes=config.minutes)
     name, license_ = config.name, "CC0-1.0"
-    yield from read_mls(MlsConfig(type="mls", name=f"{name}_mls", path=str(demo.mls), license=license_))
-    yield from read_common_voice(
-        CommonVoiceConfig(
-            type="common_voice",
-            name=f"{name}_common_voice",
-            path=str(demo.common_voice),
-            license=license_,
-        )
+    mls = MlsConfig(type="mls", name=f"{name}_mls", path=str(demo.mls), license=license_)
+    yield from read_mls(mls, reading)
+    common_voice = CommonVoiceConfig(
+        type="common_voice", name=f"{name}_common_voice", path=str(demo.common_voice), license=license_
     )
+    yield from read_common_voice(common_voice, reading)
     if demo.vctk is not None:
-        yield from read_vctk(VctkConfig(type="vctk", name=f"{name}_vctk", path=str(demo.vctk), license=license_))
+        vctk = VctkConfig(type="vctk", name=f"{name}_vctk", path=str(demo.vctk), license=license_)
+        yield from read_vctk(vctk, reading)

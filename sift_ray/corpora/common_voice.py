@@ -8,14 +8,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from sift_ray.config import CommonVoiceConfig
-from sift_ray.corpora.files import attach_audio, check_text, local_root, text_lines
+from sift_ray.corpora.reading import Reading, place_audio
+from sift_ray.corpora.tree import Tree, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
 from sift_ray.corpora.values import age_of, gender_of, printable, text_of
 from sift_ray.schema import LANGUAGES, SPLITS
@@ -26,45 +27,47 @@ _REQUIRED: Final = ("client_id", "path", "sentence")
 _TIMES_LINE: Final = re.compile(r"([^/\s`]+)`?\s*[=\t]\s*(\d+)\s*$")
 
 
-def read_common_voice(config: CommonVoiceConfig) -> Iterator[Utterance]:
+def read_common_voice(config: CommonVoiceConfig, reading: Reading) -> Iterator[Utterance]:
     """Yield the utterances of train, dev and test, language by language, in the files' order.
 
     Raises:
         CorpusError: no folder of a wanted language, no split's table, or a table without a needed column.
     """
-    root = local_root(config.path, "Common Voice")
+    root = reading.tree(config.path, "Common Voice")
     for language, folder in _language_folders(root, config.languages):
-        tables = {split: folder / f"{split}.tsv" for split in SPLITS if (folder / f"{split}.tsv").is_file()}
+        there = folder.files()
+        tables = {split: f"{split}.tsv" for split in SPLITS if f"{split}.tsv" in there}
         if not tables:
-            raise CorpusError(f"{folder}: none of train.tsv, dev.tsv, test.tsv is there; unpack all of it")
+            raise CorpusError(f"{folder.uri}: none of train.tsv, dev.tsv, test.tsv is there; unpack all of it")
         durations = ClipDurations.read(folder)
         for split, table in tables.items():
-            yield from _read_table(config, language, split, table, durations)
+            yield from _read_table(config, language, split, folder, table, durations)
 
 
-def _language_folders(root: Path, wanted: tuple[str, ...] | None) -> list[tuple[str, Path]]:
-    if root.name in LANGUAGES and (root / "clips").is_dir():
-        raise CorpusError(f"{root}: this is one language's folder; give its parent, and languages: [{root.name}]")
-    found = [language for language in wanted or LANGUAGES if (root / language).is_dir()]
+def _language_folders(root: Tree, wanted: tuple[str, ...] | None) -> list[tuple[str, Tree]]:
+    there = root.folders()
+    if root.name in LANGUAGES and "clips" in there:
+        raise CorpusError(f"{root.uri}: this is one language's folder; give its parent, and languages: [{root.name}]")
+    found = {language: root.folder(language) for language in wanted or LANGUAGES if language in there}
     for language in wanted or ():
         if language not in found:
-            raise CorpusError(f"{root}: no folder {language} for language {language}")
+            raise CorpusError(f"{root.uri}: no folder {language} for language {language}")
     if not found:
-        raise CorpusError(f"{root}: no folder of a language ({', '.join(LANGUAGES)}) is there")
-    return [(language, (root / language).resolve()) for language in found]
+        raise CorpusError(f"{root.uri}: no folder of a language ({', '.join(LANGUAGES)}) is there")
+    return [(language, folder) for language, folder in found.items() if folder is not None]
 
 
 def _read_table(
     config: CommonVoiceConfig,
     language: str,
     split: str,
-    table: Path,
+    folder: Tree,
+    table: str,
     durations: ClipDurations,
 ) -> Iterator[Utterance]:
-    folder = table.parent
     columns: list[str] = []
-    for number, line in text_lines(table):
-        where = f"{table}:{number}"
+    for number, line in text_lines(folder, table):
+        where = f"{folder.uri}/{table}:{number}"
         cells = line.split("\t")  # quotes are plain characters here and often unbalanced
         if not columns:
             columns = [cell.strip() for cell in cells]
@@ -77,12 +80,13 @@ def _read_table(
         row = dict(zip(columns, cells, strict=False))
         clip = row.get("path", "").strip()
         utterance = Utterance(
-            utterance_id=printable(PurePosixPath(clip).stem) or f"{config.name}#{table.name}/line{number}",
+            utterance_id=printable(PurePosixPath(clip).stem) or f"{config.name}#{table}/line{number}",
             corpus=config.name,
             data_source=f"common_voice_{language}",
             language=language,
             split=split,
             license=config.license or _LICENSE,
+            where=where,
         )
         if len(cells) != len(columns) or not clip:
             few = len(cells) < len(columns) or not clip
@@ -99,10 +103,10 @@ def _read_table(
         utterance.age = age_of(row.get("age"))
         utterance.accent = text_of(printable(row.get("accents", row.get("accent", ""))))
         utterance.transcript = text_of(row["sentence"])
-        check_text(utterance, where)
         # releases before 5.0 name clips without their suffix
         name = clip if clip.endswith(".mp3") else f"{clip}.mp3"
-        attach_audio(utterance, folder, folder / "clips" / name, where, durations.get(PurePosixPath(name).name))
+        place_audio(utterance, folder, f"clips/{name}" if not name.startswith("/") else name)
+        utterance.duration_s = durations.get(PurePosixPath(name).name)
         yield utterance
 
 
@@ -118,7 +122,7 @@ class ClipDurations:
         self._seconds = seconds[order]
 
     @classmethod
-    def read(cls, folder: Path) -> ClipDurations:
+    def read(cls, folder: Tree) -> ClipDurations:
         """Read `clip_durations.tsv` (from 16.1) or `times.txt` (14 to 16); with neither, nothing is known.
 
         Some `times.txt` of 15.0 name the clips of another release: clips that are not found there have
@@ -127,10 +131,9 @@ class ClipDurations:
         keys = bytearray()
         milliseconds: list[NDArray[np.float32]] = []
         chunk: list[int] = []
-        table = folder / "clip_durations.tsv"
-        path = table if table.is_file() else folder / "times.txt"
-        if path.is_file():
-            for _, line in text_lines(path):
+        path = "clip_durations.tsv" if folder.has("clip_durations.tsv") else "times.txt"
+        if folder.has(path):
+            for _, line in text_lines(folder, path):
                 match = _TIMES_LINE.search(line)
                 if match and int(match[2]) > 0:  # 0 is an empty clip: let the file itself say so
                     keys += _clip_key(match[1])

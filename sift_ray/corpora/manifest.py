@@ -10,22 +10,20 @@ from __future__ import annotations
 import csv
 import io
 import json
-import posixpath
-import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from sift_ray.config import ManifestConfig
-from sift_ray.corpora.files import attach_audio, check_text, text_lines
+from sift_ray.corpora.listed import list_root, listed_audio
+from sift_ray.corpora.reading import Reading
+from sift_ray.corpora.tree import Tree, open_file, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
 from sift_ray.corpora.values import age_of, damaged, gender_of, printable, split_by_speaker, split_of, text_of
 from sift_ray.schema import LANGUAGES
 
 _REQUIRED: Final = ("id", "audio", "transcript", "language")
 _UNDETERMINED: Final = "und"  # ISO 639: the row does not say
-
-_ID: Final = re.compile(r"(?!\.+$)[^/\\\x00-\x1f\x7f]+")
 
 
 class _Row(NamedTuple):
@@ -35,46 +33,40 @@ class _Row(NamedTuple):
     detail: str = ""
 
 
-def read_manifest(config: ManifestConfig) -> Iterator[Utterance]:
+def read_manifest(config: ManifestConfig, reading: Reading) -> Iterator[Utterance]:
     """Yield the manifest's rows in their order; rows in a language that the config leaves out are skipped.
-
-    Memory holds the ids seen so far: a second row with one id is rejected as `<id>#line<n>`.
 
     Raises:
         CorpusError: the file can't be read, has no known suffix, or lacks a needed column.
     """
-    path = Path(config.path)
-    if "://" in config.path:
-        raise CorpusError(f"{path}: a manifest is read from a local file; download it")
-    if config.root is not None and "://" in config.root:
-        root: Path | str = config.root.rstrip("/")
-    else:
-        root = (path.parent if config.root is None else Path(config.root)).resolve()
-    seen: set[str] = set()
-    for row in _rows(path):
-        language = row.values.get("language", "").strip().lower()
+    folder, name = open_file(config.path, reading.connection)
+    root = list_root(config, folder, reading)
+    for row in _rows(folder, name):
+        language = row.values.get("language", "").strip().lower() or config.language or ""
         if row.reason is None and language in LANGUAGES and language not in (config.languages or LANGUAGES):
+            reading.skip(config.name, f"language {language} is not asked for")
             continue
-        yield _utterance(config, root, row, language, seen)
+        yield _utterance(config, root, row, language)
 
 
-def _rows(path: Path) -> Iterator[_Row]:
-    match path.suffix.lower():
+def _rows(folder: Tree, name: str) -> Iterator[_Row]:
+    lines = text_lines(folder, name)
+    path = f"{folder.uri}/{name}"
+    match PurePosixPath(name).suffix.lower():
         case ".tsv":
-            lines = ((number, line.split("\t"), "") for number, line in text_lines(path) if line.strip())
-            return _table_rows(path, lines)
+            return _table_rows(path, ((number, line.split("\t"), "") for number, line in lines if line.strip()))
         case ".csv":
-            return _table_rows(path, _csv_lines(path))
+            return _table_rows(path, _csv_lines(lines))
         case ".jsonl" | ".ndjson":
-            return _json_rows(path)
+            return _json_rows(lines)
         case suffix:
             raise CorpusError(f"{path}: a manifest ends in .tsv, .csv or .jsonl, not in {suffix!r}")
 
 
-def _csv_lines(path: Path) -> Iterator[tuple[int, list[str], str]]:
+def _csv_lines(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[int, list[str], str]]:
     """Yield (first line, cells, what is wrong) of each record."""
     # a quoted field may span lines, so the reader is given them with their ends
-    reader = csv.reader((f"{line}\n" for _, line in text_lines(path)), strict=True)
+    reader = csv.reader((f"{line}\n" for _, line in lines), strict=True)
     start = 1
     while True:
         cells: list[str] = []
@@ -91,7 +83,7 @@ def _csv_lines(path: Path) -> Iterator[tuple[int, list[str], str]]:
         start = reader.line_num + 1
 
 
-def _table_rows(path: Path, lines: Iterator[tuple[int, list[str], str]]) -> Iterator[_Row]:
+def _table_rows(path: str, lines: Iterator[tuple[int, list[str], str]]) -> Iterator[_Row]:
     columns: list[str] = []
     for number, cells, problem in lines:
         if problem and columns:
@@ -113,8 +105,8 @@ def _table_rows(path: Path, lines: Iterator[tuple[int, list[str], str]]) -> Iter
         raise CorpusError(f"{path}: the file is empty; its first line must name the columns")
 
 
-def _json_rows(path: Path) -> Iterator[_Row]:
-    for number, line in text_lines(path):
+def _json_rows(lines: Iterator[tuple[int, str]]) -> Iterator[_Row]:
+    for number, line in lines:
         if not line.strip():
             continue
         try:
@@ -144,15 +136,15 @@ def _json_rows(path: Path) -> Iterator[_Row]:
             yield _Row(number, values)
 
 
-def _utterance(config: ManifestConfig, root: Path | str, row: _Row, language: str, seen: set[str]) -> Utterance:
+def _utterance(config: ManifestConfig, root: Tree, row: _Row, language: str) -> Utterance:
     where = f"{config.path}:{row.line}"
     values = {key: printable(value).strip() for key, value in row.values.items()}
     own_id = values.get("id", "")
     utterance_id = own_id or f"{config.name}#line{row.line}"
     speaker_id = values.get("speaker_id") or None
-    split = split_of(values["split"]) if values.get("split") else None
+    split = split_of(values["split"]) if values.get("split") else config.split
     utterance = Utterance(
-        utterance_id=f"{own_id}#line{row.line}" if own_id in seen else utterance_id,
+        utterance_id=utterance_id,
         corpus=config.name,
         data_source=f"{config.name}_{printable(language) or _UNDETERMINED}",
         language=printable(language) or _UNDETERMINED,
@@ -163,40 +155,15 @@ def _utterance(config: ManifestConfig, root: Path | str, row: _Row, language: st
         accent=text_of(values.get("accent")),
         transcript=text_of(row.values.get("transcript")),
         license=config.license,
+        where=where,
     )
     if row.reason is not None:
         utterance.reject(row.reason, f"{where}: {row.detail}")
     elif not own_id:
         utterance.reject("empty_id", f"{where}: the column id is empty")
-    elif not _ID.fullmatch(own_id):
-        # a release names audio by it, and clients find audio by the stem of that name
-        utterance.reject("unsafe_id", f"{where}: id {own_id!r} holds a slash or control character, or is dots alone")
-    elif own_id in seen:
-        utterance.reject("duplicate_id", f"{where}: an earlier row has the id {own_id!r}")
     elif language not in LANGUAGES:
         utterance.reject("unknown_language", f"{where}: language {language!r} is none of {', '.join(LANGUAGES)}")
     elif values.get("split") and split is None:
         utterance.reject("unknown_split", f"{where}: split {values['split']!r} is none of train, dev, test")
-    if own_id:
-        seen.add(own_id)
-    check_text(utterance, where)
-    audio = row.values.get("audio", "").strip()
-    if not audio:
-        utterance.reject("missing_audio", f"{where}: the column audio is empty")
-    elif isinstance(root, Path):
-        attach_audio(utterance, root, root / audio, where, None)
-    else:
-        _attach_remote(utterance, root, printable(audio), where)
+    listed_audio(utterance, root, row.values.get("audio", "").strip(), config.https_hosts)
     return utterance
-
-
-def _attach_remote(utterance: Utterance, root: str, audio: str, where: str) -> None:
-    """Set the address of audio in an object store; whether it is there shows when it is decoded."""
-    scheme, _, prefix = root.partition("://")
-    named, separator, key = audio.partition("://")
-    absolute = key if separator else posixpath.join(prefix, audio)
-    resolved = posixpath.normpath(absolute)
-    if (separator and named != scheme) or not resolved.startswith(f"{prefix}/"):
-        utterance.reject("path_outside_root", f"{where}: {audio} leaves the root {root}")
-    else:
-        utterance.audio_uri = f"{scheme}://{resolved}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sift_ray.corpora.values import printable
 
@@ -26,11 +26,12 @@ class Utterance:
         age: One of `schema.AGES`.
         accent: As the corpus words it.
         transcript: NFC, whitespace collapsed; None when empty.
-        audio_uri: Absolute local path with links resolved, or a URL.
+        audio_uri: Address of the audio, as `audio_uri` writes it.
         duration_s: Seconds, from the corpus's table or the file's header; no audio is decoded.
         license: SPDX identifier or the config's text.
         reject_reason: A slug, or None for a usable row.
         reject_detail: For a person: names the file and the line.
+        where: The file and line (or row) that name the utterance; for details, not stored.
     """
 
     utterance_id: str
@@ -48,6 +49,7 @@ class Utterance:
     license: str | None = None
     reject_reason: str | None = None
     reject_detail: str | None = None
+    where: str = field(default="", compare=False)
 
     def reject(self, reason: str, detail: str) -> None:
         """Mark the row as unusable; the first reason given stands."""

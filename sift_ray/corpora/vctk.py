@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Final, NamedTuple
 
 from sift_ray.config import VctkConfig
-from sift_ray.corpora.files import attach_audio, check_text, confine, local_root, text_lines
+from sift_ray.corpora.reading import Reading, place_audio
+from sift_ray.corpora.tree import OutsideRootError, Tree, read_many, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
 from sift_ray.corpora.values import age_of, gender_of, split_by_speaker, text_of
 
@@ -36,7 +36,7 @@ class _Speaker(NamedTuple):
     accent: str | None = None
 
 
-def read_vctk(config: VctkConfig) -> Iterator[Utterance]:
+def read_vctk(config: VctkConfig, reading: Reading) -> Iterator[Utterance]:
     """Yield one utterance for each text read, from the config's microphone or else the other one.
 
     Splits are by a hash of the speaker (90/5/5): VCTK publishes none.
@@ -44,23 +44,23 @@ def read_vctk(config: VctkConfig) -> Iterator[Utterance]:
     Raises:
         CorpusError: no audio folder or no `speaker-info.txt`; or `languages` names none of VCTK's (English).
     """
-    root = local_root(config.path, "VCTK")
+    root = reading.tree(config.path, "VCTK")
     if config.languages is not None and "en" not in config.languages:
-        raise CorpusError(f"{root}: VCTK is English; its languages can't be {', '.join(config.languages)}")
-    audio = root / _AUDIO
-    if not audio.is_dir():
-        raise CorpusError(f"{audio}: no such folder; give the folder that holds {_AUDIO}")
-    speakers = _read_speakers(root / "speaker-info.txt")
-    for folder in sorted(audio.iterdir()):
-        if folder.is_dir():
-            yield from _read_speaker(config, root, folder, speakers.get(folder.name, _Speaker()))
+        raise CorpusError(f"{root.uri}: VCTK is English; its languages can't be {', '.join(config.languages)}")
+    folders = root.folders(_AUDIO)
+    if not folders:
+        raise CorpusError(f"{root.uri}/{_AUDIO}: no such folder; give the folder that holds {_AUDIO}")
+    speakers = _read_speakers(root)
+    for speaker in folders:
+        yield from _read_speaker(config, reading, root, speaker, speakers.get(speaker, _Speaker()))
 
 
-def _read_speakers(path: Path) -> dict[str, _Speaker]:
+def _read_speakers(root: Tree) -> dict[str, _Speaker]:
     """Read `ID AGE GENDER ACCENTS REGION COMMENTS`, apart by any number of spaces; a region may be absent."""
     speakers: dict[str, _Speaker] = {}
     header = False
-    for number, line in text_lines(path):
+    path = f"{root.uri}/speaker-info.txt"
+    for number, line in text_lines(root, "speaker-info.txt"):
         cells = _COMMENT.sub("", line).split()
         if number == 1:
             header = cells[:4] == ["ID", "AGE", "GENDER", "ACCENTS"]
@@ -74,32 +74,33 @@ def _read_speakers(path: Path) -> dict[str, _Speaker]:
     return speakers
 
 
-def _read_speaker(config: VctkConfig, root: Path, folder: Path, speaker: _Speaker) -> Iterator[Utterance]:
-    clips: dict[str, dict[str, Path]] = {}
-    for path in sorted(folder.iterdir()):
-        match = _CLIP.fullmatch(path.name)
+def _read_speaker(
+    config: VctkConfig, reading: Reading, root: Tree, speaker_id: str, speaker: _Speaker
+) -> Iterator[Utterance]:
+    clips: dict[str, dict[str, str]] = {}
+    for name in root.files(f"{_AUDIO}/{speaker_id}"):
+        match = _CLIP.fullmatch(name)
         if match:
-            clips.setdefault(match["id"], {})[match["mic"]] = path
-    for utterance_id, mics in clips.items():
-        path = mics.get(config.mic) or next(iter(mics.values()))
+            clips.setdefault(match["id"], {})[match["mic"]] = name
+    texts = read_many(root, (f"txt/{speaker_id}/{name}.txt" for name in clips), reading.threads)
+    for (utterance_id, mics), text in zip(clips.items(), texts, strict=True):
+        name = mics.get(config.mic) or next(iter(mics.values()))
         utterance = Utterance(
             utterance_id=utterance_id,
             corpus=config.name,
             data_source="vctk_en",
             language="en",
-            split=split_by_speaker(folder.name, utterance_id),
-            speaker_id=folder.name,
+            split=split_by_speaker(speaker_id, utterance_id),
+            speaker_id=speaker_id,
             gender=speaker.gender,
             age=speaker.age,
             accent=speaker.accent,
             license=config.license or _LICENSE,
+            where=f"{root.uri}/txt/{speaker_id}/{utterance_id}.txt:1",
         )
-        text_path = root / "txt" / folder.name / f"{utterance_id}.txt"
-        if text_path.is_file():
-            if confine(root, text_path) is None:
-                utterance.reject("path_outside_root", f"{text_path} leaves the corpus root {root}")
-            else:
-                utterance.transcript = text_of(" ".join(line for _, line in text_lines(text_path)))
-                check_text(utterance, f"{text_path}:1")
-        attach_audio(utterance, root, path, str(path), None)
+        if isinstance(text, OutsideRootError):
+            utterance.reject("path_outside_root", str(text))
+        elif text is not None:
+            utterance.transcript = text_of(text.decode("utf-8-sig", errors="surrogateescape"))
+        place_audio(utterance, root, f"{_AUDIO}/{speaker_id}/{name}")
         yield utterance

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from sift_ray.config import Config, DemoConfig
-from sift_ray.corpora import read_corpus
+from sift_ray.corpora import Reading, read_corpus
 from sift_ray.corpora.utterance import Utterance
 from sift_ray.pipeline.stages import plan_stage
 from sift_ray.pipeline.waves import (
@@ -94,10 +94,11 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
             root.delete(f"{stage.name}/{name}")
     with tempfile.TemporaryDirectory(prefix="sift-ray-plan-") as scratch:
         spool = _Spool(Path(scratch))
+        reading = Reading(config.storage, config.plan.read_headers, config.plan.threads)
         for corpus in config.corpora:
             before = spool.rows
             version = getattr(corpus, "version", None) or ""
-            spool.add(read_corpus(corpus), version)
+            spool.add(read_corpus(corpus, reading), version)
             if spool.rows == before and not isinstance(corpus, DemoConfig):
                 log.warning("corpus %s: no utterances found in %s", corpus.name, corpus.path)
         if spool.rows == 0:

@@ -1,0 +1,283 @@
+"""A corpus's folder, on disk or in a bucket, as its reader sees it: names, text lines, confined addresses."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from itertools import islice
+from pathlib import Path
+from posixpath import normpath
+from typing import BinaryIO, Protocol
+
+from sift_ray.corpora.utterance import CorpusError
+from sift_ray.object_store import S3Connection, split_s3
+
+_READ_AHEAD = 1 << 20
+
+
+class OutsideRootError(Exception):
+    """A path leaves the folder that it must stay in; the message names both."""
+
+
+class Tree(Protocol):
+    """A folder. Paths are relative to it, with `/`; `""` is the folder itself."""
+
+    uri: str
+    """Absolute local path with links resolved, or `s3://bucket/prefix`; without a slash at its end."""
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, as it was given."""
+
+    def folders(self, path: str = "") -> list[str]:
+        """Return the sorted names of the folders directly under `path`; empty where it is not there."""
+
+    def files(self, path: str = "") -> list[str]:
+        """Return the sorted names of the files directly under `path`; empty where it is not there."""
+
+    def walk(self, suffixes: tuple[str, ...], path: str = "") -> list[str]:
+        """Return the sorted relative paths of all files under `path` that end in one of `suffixes`, lower case."""
+
+    def has(self, path: str) -> bool:
+        """Whether a file is there."""
+
+    def folder(self, path: str) -> Tree | None:
+        """Return the folder `path` as a tree of its own (links to elsewhere are followed here), None where not."""
+
+    def locate(self, path: str) -> str:
+        """Return the absolute address of a file, links resolved.
+
+        Raises:
+            OutsideRootError: it is not under this folder.
+            ValueError, OSError: no such name can be (a NUL in it, a loop of links).
+        """
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file for reading, seekable, its bytes as they are.
+
+        Raises:
+            OSError: it can't be opened. OutsideRootError: it is not under this folder.
+        """
+
+
+class LocalTree:
+    """A folder on this machine, or mounted."""
+
+    def __init__(self, path: str | Path) -> None:
+        self._name = Path(path).absolute().name
+        self.uri = os.path.realpath(path)
+        self._real_parent = lru_cache(maxsize=64)(os.path.realpath)
+
+    @property
+    def name(self) -> str:
+        """The folder's own name, as it was given."""
+        return self._name
+
+    def folders(self, path: str = "") -> list[str]:
+        """Return the names of folders."""
+        return self._names(path, folders=True)
+
+    def files(self, path: str = "") -> list[str]:
+        """Return the names of files."""
+        return self._names(path, folders=False)
+
+    def _names(self, path: str, *, folders: bool) -> list[str]:
+        target = self._join(path)
+        if not Path(target).is_dir():
+            return []
+        with os.scandir(target) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir() == folders)
+
+    def walk(self, suffixes: tuple[str, ...], path: str = "") -> list[str]:
+        """Return the paths of files; links to folders are not followed."""
+        found = []
+        for folder, _, names in os.walk(self._join(path)):
+            below = os.path.relpath(folder, self.uri)
+            for name in names:
+                if name.lower().endswith(suffixes):
+                    found.append(name if below == "." else f"{below}/{name}")
+        return sorted(found)
+
+    def has(self, path: str) -> bool:
+        """Whether a file is there."""
+        return Path(self._join(path)).is_file()
+
+    def folder(self, path: str) -> Tree | None:
+        """Return a folder as a tree."""
+        target = Path(self._join(path))
+        return LocalTree(target) if target.is_dir() else None
+
+    def locate(self, path: str) -> str:
+        """Return the address of a file under this folder."""
+        # (realpath asks for every part of a path; the folders are the same for thousands of files)
+        folder, _, name = self._join(path).rpartition("/")
+        if name in ("", ".", ".."):
+            resolved = os.path.realpath(f"{folder}/{name}")
+        else:
+            resolved = f"{self._real_parent(folder)}/{name}"
+            if Path(resolved).is_symlink():
+                resolved = os.path.realpath(resolved)
+        if not resolved.startswith(f"{self.uri.rstrip('/')}/"):
+            raise OutsideRootError(f"{path} leaves the corpus root {self.uri}")
+        return resolved
+
+    def open(self, path: str) -> BinaryIO:
+        """Open a file."""
+        return Path(self.locate(path)).open("rb")
+
+    def _join(self, path: str) -> str:
+        return os.path.join(self.uri, path) if path else self.uri  # noqa: PTH118 (an absolute path must win, cheaply)
+
+
+class S3Tree:
+    """A folder in a bucket."""
+
+    def __init__(self, uri: str, connection: S3Connection) -> None:
+        self._bucket, self._prefix = split_s3(uri)
+        self.uri = uri.rstrip("/")
+        self._connection = connection
+
+    @property
+    def name(self) -> str:
+        """The last part of the address."""
+        return self.uri.rpartition("/")[2]
+
+    def folders(self, path: str = "") -> list[str]:
+        """Return the names of folders."""
+        return self._connection.names(self._bucket, self._key(path))[1]
+
+    def files(self, path: str = "") -> list[str]:
+        """Return the names of objects."""
+        return self._connection.names(self._bucket, self._key(path))[0]
+
+    def walk(self, suffixes: tuple[str, ...], path: str = "") -> list[str]:
+        """Return the paths of objects."""
+        start = f"{self._key(path)}/".lstrip("/")
+        above = len(f"{self._prefix}/") if self._prefix else 0
+        return sorted(
+            key[above:] for key, _ in self._connection.keys(self._bucket, start) if key.lower().endswith(suffixes)
+        )
+
+    def has(self, path: str) -> bool:
+        """Whether an object of exactly this key is there."""
+        key = self._key(path)
+        return any(name == key for name, _ in islice(self._connection.keys(self._bucket, key), 1))
+
+    def folder(self, path: str) -> Tree | None:
+        """Return a folder as a tree; one without an object in it is not there."""
+        start = f"{self._key(path)}/".lstrip("/")
+        if not any(islice(self._connection.keys(self._bucket, start), 1)):
+            return None
+        return S3Tree(f"s3://{self._bucket}/{start}", self._connection)
+
+    def locate(self, path: str) -> str:
+        """Return `s3://bucket/key` of an object under this folder; whether it is there is not asked."""
+        if "\0" in path:
+            raise ValueError("embedded null byte")
+        address = path if "://" in path else f"{self.uri}/{path}"
+        scheme, _, rest = address.partition("://")
+        resolved = f"{scheme}://{normpath(rest)}"
+        if not resolved.startswith(f"{self.uri}/"):
+            raise OutsideRootError(f"{path} leaves the corpus root {self.uri}")
+        return resolved
+
+    def open(self, path: str) -> BinaryIO:
+        """Open an object; what is read comes in ranges of a megabyte."""
+        stream = self._connection.filesystem.open_input_file(self.locate(path).removeprefix("s3://"))
+        return io.BufferedReader(stream, _READ_AHEAD)
+
+    def _key(self, path: str) -> str:
+        return "/".join(part for part in (self._prefix, path.strip("/")) if part)
+
+
+def open_tree(path: str, connection: S3Connection, what: str) -> Tree:
+    """Open the folder of a corpus.
+
+    Args:
+        path: A local folder or `s3://bucket/prefix`.
+        connection: The object store of `s3://`.
+        what: What the folder holds, for the error.
+
+    Raises:
+        CorpusError: it is not there, or neither local nor on S3.
+    """
+    if path.startswith("s3://"):
+        tree = S3Tree(path, connection).folder("")
+        if tree is None:
+            raise CorpusError(f"{path}: nothing is there; {what} needs a folder")
+        return tree
+    if "://" in path:
+        raise CorpusError(f"{path}: {what} is read from a local or mounted folder or from s3://bucket/prefix")
+    if not Path(path).is_dir():
+        raise CorpusError(f"{path}: no such folder; {what} needs one")
+    return LocalTree(path)
+
+
+def open_file(path: str, connection: S3Connection) -> tuple[Tree, str]:
+    """Return the folder of a file (a manifest), and the file's name in it.
+
+    Raises:
+        CorpusError: it is neither local nor on S3, or not there.
+    """
+    folder, _, name = path.rpartition("/") if "/" in path else (".", "", path)
+    if not name:
+        raise CorpusError(f"{path}: this is a folder; give the file")
+    tree = open_tree(folder or "/", connection, "a manifest")
+    if not tree.has(name):
+        raise CorpusError(f"{path}: no such file")
+    return tree, name
+
+
+def text_lines(tree: Tree, path: str) -> Iterator[tuple[int, str]]:
+    """Yield (line number from 1, line without its end) of a UTF-8 file; a byte-order mark is dropped.
+
+    A name that ends in `.gz` is unpacked on the way. Lines end at `\\n` (or `\\r\\n`) only: transcripts may hold
+    other separators. Bytes that are not UTF-8 are kept as lone surrogates, so that one bad line does not cost the
+    file.
+
+    Raises:
+        CorpusError: the file can't be opened or read.
+    """
+    where = f"{tree.uri}/{path}"
+    try:
+        with tree.open(path) as raw, _unpacked(raw, path) as stream:
+            lines = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="\n")
+            for number, line in enumerate(lines, 1):
+                yield number, line.rstrip("\r\n")
+    except OutsideRootError as error:
+        raise CorpusError(f"{where}: {error}") from error
+    except (OSError, EOFError) as error:
+        raise CorpusError(f"{where}: {error}; the corpus is incomplete") from error
+
+
+def _unpacked(raw: BinaryIO, path: str) -> BinaryIO:
+    return gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw  # type: ignore[return-value]
+
+
+def read_many(tree: Tree, paths: Iterable[str], threads: int) -> Iterator[bytes | OutsideRootError | None]:
+    """Yield the content of many small files in the order of `paths`, None for one that is not there.
+
+    Several are read at once, and a bounded number is held: in a bucket each costs a round trip. One that leaves the
+    folder yields the error, so that it costs its own row alone.
+
+    Raises:
+        OSError: one is there but can't be read.
+    """
+
+    def read(path: str) -> bytes | OutsideRootError | None:
+        try:
+            with tree.open(path) as file:
+                return file.read()
+        except FileNotFoundError:
+            return None
+        except OutsideRootError as error:
+            return error
+
+    waiting = iter(paths)
+    with ThreadPoolExecutor(threads) as pool:
+        while batch := list(islice(waiting, 8 * threads)):
+            yield from pool.map(read, batch)
