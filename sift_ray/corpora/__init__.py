@@ -50,8 +50,22 @@ def _read(config: CorpusConfig, reading: Reading) -> Iterator[Utterance]:
             return read_vctk(config, reading)
         case ManifestConfig():
             return read_manifest(config, reading)
-        case NemoConfig() | LhotseConfig() | KaldiConfig() | WebDatasetConfig():
-            raise NotImplementedError
+        case NemoConfig():
+            from sift_ray.corpora.nemo import read_nemo
+
+            return read_nemo(config, reading)
+        case LhotseConfig():
+            from sift_ray.corpora.lhotse_manifest import read_lhotse
+
+            return read_lhotse(config, reading)
+        case KaldiConfig():
+            from sift_ray.corpora.kaldi import read_kaldi
+
+            return read_kaldi(config, reading)
+        case WebDatasetConfig():
+            from sift_ray.corpora.webdataset import read_webdataset
+
+            return read_webdataset(config, reading)
         case DemoConfig():
             return _read_demo(config, reading)
 

@@ -1,0 +1,14 @@
+"""Kaldi data folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sift_ray.config import KaldiConfig
+from sift_ray.corpora.reading import Reading
+from sift_ray.corpora.utterance import Utterance
+
+
+def read_kaldi(config: KaldiConfig, reading: Reading) -> Iterator[Utterance]:
+    """Yield the utterances."""
+    raise NotImplementedError

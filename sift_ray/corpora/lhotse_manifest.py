@@ -1,0 +1,14 @@
+"""Lhotse manifests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sift_ray.config import LhotseConfig
+from sift_ray.corpora.reading import Reading
+from sift_ray.corpora.utterance import Utterance
+
+
+def read_lhotse(config: LhotseConfig, reading: Reading) -> Iterator[Utterance]:
+    """Yield the utterances."""
+    raise NotImplementedError
