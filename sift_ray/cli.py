@@ -116,7 +116,27 @@ def _stage_command(stage: str, text: str) -> Callable[[Path, list[str] | None, b
     return app.command(stage)(command)
 
 
-plan = _stage_command("plan", "Read the corpora and cut their utterances into waves; no audio is decoded.")
+@app.command()
+def plan(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="only show what would be planned; write nothing to the output")
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Read the corpora and cut their utterances into waves; no audio is decoded."""
+    if not dry_run:
+        _run("plan", config, overrides, debug)
+        return
+    with _told(debug):
+        checked = load_config(config, overrides or ())
+        from sift_ray.pipeline.plan import preview_plan
+        from sift_ray.report.plan_table import render
+
+        render(preview_plan(checked), _console())
+
+
 annotate = _stage_command("annotate", "Decode, measure and align every utterance of the plan.")
 bin_ = _stage_command("bin", "Build the rulers that turn measurements into categories.")
 instruct = _stage_command("instruct", "Write instructions and verify each against the measurements.")

@@ -67,6 +67,9 @@ MEASURES: Final[Mapping[str, Measure]] = {
     )
 }
 
+CLIPPED_FROM: Final = 1e-3
+"""A clip with at least this share of its samples at full scale counts as clipped (`clipping_ratio`)."""
+
 ATTRIBUTE_COLUMNS: Final[Mapping[str, str]] = {
     "average_pitch": "pitch_median_hz",
     "pitch_variation": "pitch_std_hz",
@@ -123,6 +126,7 @@ WORD: Final = pa.struct(
 ANNOTATIONS: Final = pa.schema(
     [
         *UTTERANCES,
+        pa.field("clipping_ratio", pa.float32()),  # share of the samples at full scale, 0 to 1
         pa.field("pitch_median_hz", pa.float32()),
         pa.field("pitch_mean_hz", pa.float32()),
         pa.field("pitch_std_hz", pa.float32()),

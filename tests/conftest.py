@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +24,8 @@ for variable in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS"):
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
 from sift_ray.storage import LocalRoot
+
+from .seaweed import seaweed  # noqa: F401 (a fixture)
 
 DEMO_MINUTES = 4.0
 
@@ -71,6 +76,33 @@ instruct:
     open_ended: {{pairs: 1}}
     controllable_generation: {{pairs: 1}}
 {extra}"""
+
+
+def run_stages(config: str, folder: Path, stages: tuple[str, ...], environment: Mapping[str, str]) -> None:
+    """Run stages of a job as a user does, each a process of its own with a Ray of its own and this environment.
+
+    Args:
+        config: the YAML, written into `folder` as `job.yaml`.
+        folder: an existing folder.
+        stages: `plan`, `annotate`, ….
+        environment: variables beside those of the tests; Ray's workers inherit them.
+    """
+    path = folder / "job.yaml"
+    path.write_text(config, encoding="utf-8")
+    for stage in stages:
+        command = [sys.executable, "-m", "sift_ray.cli", stage, str(path)]
+        done = subprocess.run(
+            command, env={**os.environ, **environment}, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+
+
+def rows_of(stage: str, output: Path) -> list[dict[str, Any]]:
+    """Return all rows that a stage (`utterances`, `annotations`) left in a job's output folder."""
+    import pyarrow.parquet as pq
+
+    files = sorted((output / stage).glob("wave=*/*.parquet"))
+    return [row for file in files for row in pq.read_table(file, partitioning=None).to_pylist()]
 
 
 @pytest.fixture(scope="session")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
-from io import BufferedReader, BytesIO
-from pathlib import Path
+from io import SEEK_CUR, SEEK_END, BufferedReader, BytesIO, RawIOBase
 from typing import Any, BinaryIO, Final
 
 import pyarrow as pa
@@ -20,9 +22,19 @@ from sift_ray.object_store import S3Connection
 
 _HEADER_READ: Final = 1 << 16
 _SPAN_READ: Final = 1 << 18
-_ROWS_AT_ONCE: Final = 16
+_COLUMN_READ: Final = 4 << 20
+_MOST_COLUMN: Final = 64 << 20
 MOST_BYTES: Final = 512 << 20
 """An encoded clip larger than this is refused before it is read."""
+
+_NO_SUCH_FILE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+# what Arrow's filesystems say without an error number
+_NO_FILE_WORDS: Final = (
+    "AWS Error NO_SUCH_KEY",
+    "AWS Error RESOURCE_NOT_FOUND",
+    "Not a regular file",
+    "is a directory",
+)
 
 
 class AudioUnavailableError(Exception):
@@ -61,7 +73,8 @@ class AudioSource:
             whole: All of it will be read. False: only its header will; objects are then read in small ranges.
 
         Raises:
-            AudioUnavailableError: it is not there, empty, or its shard is damaged.
+            AudioUnavailableError: it is not there, empty, or its shard is damaged; or, where it is read in ranges,
+                the store failed meanwhile (this then takes the place of what the caller made of it).
         """
         if uri.row is not None:
             yield BytesIO(_not_empty(self._row(uri), uri))
@@ -70,19 +83,28 @@ class AudioSource:
         elif uri.member is not None:
             raise AudioUnavailableError("missing_audio", f"{uri}: where in the tar the member lies is not given")
         elif not uri.scheme:
-            yield _local_file(uri.file)
+            _local_size(uri.file)
+            yield uri.file
         else:
-            with self._remote(uri, whole=whole and uri.start_s is None) as file:
+            span = uri.start_s is not None or uri.end_s is not None
+            with self._remote(uri, whole=whole and not span, step=_SPAN_READ if span else _HEADER_READ) as file:
                 yield file
 
     def size(self, uri: AudioUri) -> int:
-        """Return the bytes of a whole file; raises as `open` does."""
+        """Return the bytes of a whole local file or object.
+
+        Raises:
+            AudioUnavailableError: it is not there, empty, or the store can't be asked.
+        """
         if not uri.scheme:
-            return Path(_local_file(uri.file)).stat().st_size
-        filesystem, path = self._filesystem(uri.file)
-        info = filesystem.get_file_info(path)
+            return _local_size(uri.file)
+        with explained(uri.file):
+            filesystem, path = self._filesystem(uri.file)
+            info = filesystem.get_file_info(path)
         if info.type != pafs.FileType.File:
             raise AudioUnavailableError("missing_audio", f"{uri.file}: no such file")
+        if info.size == 0:
+            raise AudioUnavailableError("empty_audio", f"{uri.file}: no bytes")
         return int(info.size)
 
     def _filesystem(self, file: str) -> tuple[pafs.FileSystem, str]:
@@ -93,27 +115,31 @@ class AudioSource:
         return pafs.LocalFileSystem(), file
 
     @contextmanager
-    def _remote(self, uri: AudioUri, *, whole: bool) -> Iterator[BinaryIO]:
+    def _remote(self, uri: AudioUri, *, whole: bool, step: int) -> Iterator[BinaryIO]:
         if uri.scheme == "https":
             from sift_ray.corpora.web import fetch
 
             yield BytesIO(_not_empty(fetch(uri.file, MOST_BYTES), uri))
             return
-        with _explained(uri.file):
+        with explained(uri.file):
             filesystem, path = self._filesystem(uri.file)
             file = filesystem.open_input_file(path)
-        with file:
             size = file.size()
+        with file:
             if size == 0:
                 raise AudioUnavailableError("empty_audio", f"{uri.file}: no bytes")
             if whole:
                 if size > MOST_BYTES:
                     raise AudioUnavailableError("too_large", f"{uri.file}: {size:,} bytes; split it, or give spans")
-                with _explained(uri.file):
+                with explained(uri.file):
                     content = file.read()
                 yield BytesIO(content)
-            else:
-                yield BufferedReader(file, _HEADER_READ if uri.start_s is None else _SPAN_READ)
+                return
+            part = FilePart(file, 0, size)
+            try:
+                yield BufferedReader(part, step)
+            finally:
+                part.check(uri.file)
 
     def _member(self, uri: AudioUri) -> bytes:
         assert uri.bytes is not None
@@ -122,14 +148,15 @@ class AudioSource:
             raise AudioUnavailableError("too_large", f"{uri}: {size:,} bytes")
         window: _TarWindow | None = getattr(self._places, "window", None)
         if window is None or not window.holds(uri.file, start, size):
-            with _explained(uri.file):
+            # on disk the rest of the window comes cheaper from the system's own cache
+            ahead = (start // TAR_WINDOW + 1) * TAR_WINDOW - start if uri.scheme else 0
+            with explained(uri.file):
                 filesystem, path = self._filesystem(uri.file)
                 with filesystem.open_input_file(path) as file:
-                    # on disk the rest of the window comes cheaper from the system's own cache
-                    ahead = (start // TAR_WINDOW + 1) * TAR_WINDOW - start if uri.scheme else 0
-                    file.seek(start)
-                    window = _TarWindow(uri.file, start, file.read(max(size, ahead)))
-            self._places.window = window
+                    read = file.read_at(max(size, ahead), start) if start < file.size() else b""
+            window = _TarWindow(uri.file, start, read)
+            if len(read) > size:
+                self._places.window = window
         content = window.take(start, size)
         if len(content) < size:
             raise AudioUnavailableError("truncated_shard", f"{uri}: {len(content):,} of {size:,} bytes are there")
@@ -140,15 +167,16 @@ class AudioSource:
         group, row = uri.row
         cursor: _RowGroupCursor | None = getattr(self._places, "cursor", None)
         if cursor is None or not cursor.can_reach(uri.file, uri.column, group, row):
-            with _explained(uri.file):
+            self._places.cursor = None
+            with explained(uri.file):
                 filesystem, path = self._filesystem(uri.file)
                 cursor = _RowGroupCursor(uri.file, uri.column, group, filesystem.open_input_file(path))
             self._places.cursor = cursor
         try:
-            with _explained(uri.file):
-                return cursor.read(row)
-        except AudioUnavailableError:
-            self._places.cursor = None
+            return cursor.read(row)
+        except AudioUnavailableError as error:
+            if error.reason == "storage_error":  # another try may go better; damage stays
+                self._places.cursor = None
             raise
 
 
@@ -156,6 +184,57 @@ class AudioSource:
 def audio_source(storage: StorageConfig) -> AudioSource:
     """Return this process's source for a store; what it has read of a shard is kept from batch to batch."""
     return AudioSource(storage)
+
+
+class FilePart(RawIOBase):
+    """A part of an open file, as a file of its own.
+
+    Decoders call it from C, where an error would be lost: it reads as the file's end, and `check` raises it.
+
+    Args:
+        file: Seekable; other parts of it may be read in between.
+        start: Where the part starts, in bytes.
+        size: Its bytes.
+    """
+
+    def __init__(self, file: Any, start: int, size: int) -> None:
+        super().__init__()
+        self._file, self._start, self._size = file, start, size
+        self._at = 0
+        self._error: Exception | None = None
+
+    def check(self, name: str) -> None:
+        """Raise AudioUnavailableError if the file, which `name` calls, could not be read at some time."""
+        if self._error is not None:
+            with explained(name):
+                raise self._error
+
+    def readable(self) -> bool:
+        """Yes."""
+        return True
+
+    def seekable(self) -> bool:
+        """Yes."""
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        """Read at most as much as fits."""
+        view = memoryview(buffer)[: max(self._size - self._at, 0)]
+        if not view or self._error is not None:
+            return 0
+        try:
+            self._file.seek(self._start + self._at)
+            count = int(self._file.readinto(view))
+        except (OSError, pa.ArrowException) as error:
+            self._error = error
+            return 0
+        self._at += count
+        return count
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Go to a place in the part."""
+        self._at = max(offset + {SEEK_CUR: self._at, SEEK_END: self._size}.get(whence, 0), 0)
+        return self._at
 
 
 class _TarWindow:
@@ -170,60 +249,110 @@ class _TarWindow:
 
 
 class _RowGroupCursor:
-    """Goes through the audio of one row group, forward, some rows at a time: a group may hold gigabytes."""
+    """Goes through the audio of one row group, forward, row by row: a group may hold gigabytes.
+
+    In memory is the column of the row group as it is in the file; where that is large, one page of it.
+    """
 
     def __init__(self, file: str, column: str, group: int, stream: Any) -> None:
-        self._key = (file, column, group)
-        shard = pq.ParquetFile(stream)
-        if not 0 <= group < shard.num_row_groups:
-            raise IndexError(f"there are {shard.num_row_groups} row groups, not {group + 1}")
-        field = shard.schema_arrow.field(column)
-        columns = [f"{column}.bytes"] if pa.types.is_struct(field.type) else [column]
-        self._batches = shard.iter_batches(_ROWS_AT_ONCE, row_groups=[group], columns=columns)
-        self._first = 0
-        self._values: list[Any] = []
+        self._file, self._key = file, (file, column, group)
+        footer = pq.read_metadata(stream)
+        if not 0 <= group < footer.num_row_groups:
+            raise AudioUnavailableError("unreadable_shard", f"{file}: no row group {group} of {footer.num_row_groups}")
+        name, self._struct = _bytes_column(file, footer.schema.to_arrow_schema(), column)
+        chunks = (footer.row_group(group).column(index) for index in range(footer.num_columns))
+        size = sum(chunk.total_compressed_size for chunk in chunks if chunk.path_in_schema == name)
+        # piecewise reading makes room for as much as a page's header claims, two gigabytes if it is damaged
+        step = 0 if size <= _MOST_COLUMN else _COLUMN_READ
+        shard = pq.ParquetFile(
+            stream, metadata=footer, buffer_size=step, pre_buffer=False, page_checksum_verification=True
+        )
+        # one at a time: what stands before a corrupt page can then be read up to the last row
+        self._batches = shard.iter_batches(1, row_groups=[group], columns=[name], use_threads=False)
+        self._at = -1
+        self._content = b""
+        self._damage: AudioUnavailableError | None = None
 
     def can_reach(self, file: str, column: str, group: int, row: int) -> bool:
-        return (file, column, group) == self._key and row >= self._first
+        return (file, column, group) == self._key and row >= max(self._at, 0)
 
     def read(self, row: int) -> bytes:
-        while row >= self._first + len(self._values):
-            self._first += len(self._values)
-            self._values = []
-            batch = next(self._batches, None)
+        """Return the bytes of a row that can be reached; empty where there are none."""
+        while self._at < row:
+            if self._damage is not None:
+                raise AudioUnavailableError(self._damage.reason, self._damage.detail)
+            try:
+                with explained(self._file):
+                    batch = next(self._batches, None)
+            except AudioUnavailableError as error:
+                self._damage = error
+                raise
             if batch is None:
-                raise IndexError(f"the row group has {self._first} rows, not {row + 1}")
-            self._values = batch.column(0).to_pylist()
-        value = self._values[row - self._first]
-        content = value.get("bytes") if isinstance(value, dict) else value
-        return content or b""
+                self._damage = AudioUnavailableError(
+                    "unreadable_shard", f"{self._file}: row group {self._key[2]} ends after {self._at + 1} rows"
+                )
+                continue
+            self._at += 1
+            self._content = self._value(batch) if self._at == row else b""
+        return self._content
+
+    def _value(self, batch: Any) -> bytes:
+        value = batch.column(0)[0].as_py()
+        if self._struct and value is not None:
+            value = value["bytes"]
+        return value or b""
+
+
+def _bytes_column(file: str, schema: pa.Schema, column: str) -> tuple[str, bool]:
+    """Return Parquet's name for the bytes of a column, and whether they are a field of a struct."""
+    kind: Any = schema.field(column).type if column in schema.names else pa.null()
+    struct = pa.types.is_struct(kind)
+    if struct:
+        kind = kind.field("bytes").type if kind.get_field_index("bytes") >= 0 else None
+    if kind not in (pa.binary(), pa.large_binary(), pa.binary_view()):
+        raise AudioUnavailableError(
+            "unreadable_shard", f"{file}: there is no column {column!r} of bytes, or of structs with a field of bytes"
+        )
+    return f"{column}.bytes" if struct else column, struct
 
 
 @contextmanager
-def _explained(file: str) -> Iterator[None]:
-    """Turn what filesystems and Parquet raise into reasons."""
+def explained(file: str) -> Iterator[None]:
+    """Turn what filesystems and Parquet raise into AudioUnavailableError, whose detail begins with `file`."""
     try:
         yield
-    except FileNotFoundError as error:
-        raise AudioUnavailableError("missing_audio", f"{file}: no such file") from error
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowKeyError, KeyError, IndexError) as error:
-        raise AudioUnavailableError("unreadable_shard", f"{file}: {error}") from error
-    except OSError as error:
-        damaged = any(word in str(error).lower() for word in ("corrupt", "thrift", "decompress", "page", "magic"))
-        raise AudioUnavailableError("unreadable_shard" if damaged else "storage_error", f"{file}: {error}") from error
+    except (OSError, UnicodeEncodeError, pa.ArrowException) as error:
+        raise AudioUnavailableError(_reason(error), f"{file}: {' '.join(str(error).split())}") from error
 
 
-def _local_file(file: str) -> str:
-    path = Path(file)
+def _reason(error: Exception) -> str:
+    """Tell a file that is not there from a store that fails and from bytes that make no sense.
+
+    Arrow raises OSError for the latter too: then without an error number, and not in the words of its S3 client.
+    """
+    text = str(error)
+    number = getattr(error, "errno", None)
+    if isinstance(error, UnicodeEncodeError) or number in _NO_SUCH_FILE or any(word in text for word in _NO_FILE_WORDS):
+        return "missing_audio"
+    if isinstance(error, OSError) and (number is not None or "AWS Error" in text):
+        return "storage_error"
+    return "unreadable_shard"
+
+
+def _local_size(file: str) -> int:
     try:
-        status = path.stat()
-    except (OSError, ValueError) as error:
-        raise AudioUnavailableError("missing_audio", f"{file}: {error}") from error
-    if not path.is_file():
+        status = os.stat(file)  # noqa: PTH116 (a Path costs more than the question)
+    except ValueError as error:  # a NUL in the name
+        raise AudioUnavailableError("missing_audio", f"{file!r}: {error}") from error
+    except OSError as error:
+        raise AudioUnavailableError(_reason(error), f"{file}: {error.strerror}") from error
+    if not stat.S_ISREG(status.st_mode):
         raise AudioUnavailableError("missing_audio", f"{file}: not a file")
     if status.st_size == 0:
         raise AudioUnavailableError("empty_audio", f"{file}: no bytes")
-    return file
+    if not os.access(file, os.R_OK):
+        raise AudioUnavailableError("storage_error", f"{file}: permission denied; let the job's user read it")
+    return status.st_size
 
 
 def _not_empty(content: bytes, uri: AudioUri) -> bytes:

@@ -12,6 +12,7 @@ the file's name are percent-encoded and a `#` follows, so that every address rea
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
@@ -90,11 +91,13 @@ def parse_audio_uri(text: str) -> AudioUri:
     """Return what `str(AudioUri)` wrote.
 
     Raises:
-        ValueError: the part after `#` is not of this form; the message says which key.
+        ValueError: the part after `#` is not of this form; the message says what of it.
     """
     file, separator, fragment = text.rpartition("#")
     if not separator:
         return AudioUri(text)
+    if not fragment and "%23" not in file:
+        raise ValueError(f"{text}: nothing stands after #")
     values: dict[str, str] = {}
     for part in fragment.split("&") if fragment else ():
         key, equals, value = part.partition("=")
@@ -102,15 +105,16 @@ def parse_audio_uri(text: str) -> AudioUri:
             raise ValueError(f"{text}: after # stand {', '.join(_KEYS)}, each once as key=value, not {part!r}")
         values[key] = value
     try:
+        start, end = _span(values["t"]) if "t" in values else (None, None)
         return AudioUri(
             file=unquote(file),
             member=unquote(values["member"]) if "member" in values else None,
             bytes=_pair(values["bytes"], ",") if "bytes" in values else None,
             row=_pair(values["row"], ".") if "row" in values else None,
             column=unquote(values.get("column", _DEFAULT_COLUMN)),
-            start_s=float(values["t"].partition(",")[0]) if "t" in values else None,
-            end_s=float(values["t"].partition(",")[2]) if "," in values.get("t", "") else None,
-            channel=int(values["channel"]) if "channel" in values else None,
+            start_s=start,
+            end_s=end,
+            channel=_count(values["channel"]) if "channel" in values else None,
         )
     except ValueError as error:
         raise ValueError(f"{text}: {error}") from error
@@ -128,7 +132,22 @@ def block_of(text: str | None) -> str | None:
 
 def _pair(text: str, separator: str) -> tuple[int, int]:
     first, _, second = text.partition(separator)
-    return int(first), int(second)
+    return _count(first), _count(second)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ValueError(f"{text!r} is no number from 0")
+    return int(text)
+
+
+def _span(text: str) -> tuple[float, float | None]:
+    first, comma, second = text.partition(",")
+    start = float(first)
+    end = float(second) if comma else None
+    if not 0 <= start < (math.inf if end is None else end) or end == math.inf:
+        raise ValueError(f"t={text} is no span: it is the start and the end in seconds, or the start alone")
+    return start, end
 
 
 def _seconds(value: float) -> str:

@@ -1,4 +1,4 @@
-"""Multilingual LibriSpeech as published: `mls_<language>[_opus]/<split>/{transcripts.txt,audio/}`."""
+"""Multilingual LibriSpeech: `mls_<language>[_opus]/<split>/{transcripts.txt,segments.txt,audio/}`, or hub Parquet."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from typing import Final
 
 from sift_ray.config import MlsConfig
+from sift_ray.corpora.durations import DurationTable
+from sift_ray.corpora.mls_hub import LICENSE, is_english_variant, read_hub, shards_in, skip_shards
 from sift_ray.corpora.reading import Reading, place_audio
 from sift_ray.corpora.tree import Tree, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
@@ -13,49 +15,109 @@ from sift_ray.corpora.values import gender_of, printable, text_of
 from sift_ray.schema import LANGUAGES, SPLITS
 
 FOLDERS: Final = {"en": "english", "de": "german", "fr": "french", "it": "italian", "es": "spanish"}
-_CODES: Final = {folder: code for code, folder in FOLDERS.items()}
-_LICENSE: Final = "CC-BY-4.0"
+_LANGUAGES: Final = {name: code for code, name in FOLDERS.items()}
+_OTHERS: Final = ("dutch", "polish", "portuguese")
 
 
 def read_mls(config: MlsConfig, reading: Reading) -> Iterator[Utterance]:
-    """Yield the utterances of `mls_<language>` folders, language by language, in the files' order.
+    """Yield the utterances language by language, in the files' order; other languages are counted as skipped.
+
+    A language's folder is `mls_<language>` or `mls_<language>_opus`, with a tree as published or with shards, or
+    `<language>` with shards.
 
     Raises:
-        CorpusError: no folder of a wanted language, no transcripts, or no usable `metainfo.txt`.
+        CorpusError: no folder of a wanted language or two of one, no transcripts, no usable `metainfo.txt`, or no
+            list of the limited supervision asked for.
     """
     root = reading.tree(config.path, "Multilingual LibriSpeech")
-    for language, folder in _language_folders(root, config.languages):
-        genders = _read_genders(folder)
-        there = folder.folders()
-        splits = [split for split in SPLITS if split in there]
-        if not splits:
-            raise CorpusError(f"{folder.uri}: none of {', '.join(SPLITS)} is there; unpack the whole archive")
-        for split in splits:
-            yield from _read_split(config, folder, language, split, genders)
+    for language, folder in _wanted_folders(config, reading, root):
+        if _is_hub(folder):
+            genders = _read_genders(folder) if folder.has("metainfo.txt") else {}
+            yield from read_hub(config, reading, folder, language, genders)
+        else:
+            yield from _read_tree(config, reading, folder, language)
 
 
-def _language_folders(root: Tree, wanted: tuple[str, ...] | None) -> Iterator[tuple[str, Tree]]:
+def _wanted_folders(config: MlsConfig, reading: Reading, root: Tree) -> list[tuple[str, Tree]]:
     found: dict[str, Tree] = {}
-    for name in [root.name] if _language_of(root.name) else root.folders():
-        language = _language_of(name)
-        folder = root if name == root.name else root.folder(name)
-        if language is None or folder is None:
-            continue
-        if language in found:
+    for name, folder in _language_folders(root):
+        language = _LANGUAGES.get(name)
+        if language is None and folder is root:
+            raise CorpusError(f"{root.uri}: {name.capitalize()} is none of the languages {', '.join(LANGUAGES)}")
+        if language is None:
+            _skip_folder(config, reading, folder, f"{name.capitalize()} is none of the five languages")
+        elif config.languages and language not in config.languages:
+            _skip_folder(config, reading, folder, f"language {language} is not asked for")
+        elif language in found:
             raise CorpusError(f"{folder.uri}: {found[language].name} holds the same clips; give the path of one")
-        found[language] = folder
-    for language in wanted or LANGUAGES:
-        if language in found:
-            yield language, found[language]
-        elif wanted:
+        else:
+            found[language] = folder
+    names = ", ".join(FOLDERS.values())
+    for language in config.languages or ():
+        if language not in found:
             raise CorpusError(f"{root.uri}: no folder mls_{FOLDERS[language]}[_opus] for language {language}")
     if not found:
-        raise CorpusError(f"{root.uri}: no folder mls_<language>[_opus] of {', '.join(FOLDERS.values())}")
+        raise CorpusError(
+            f"{root.uri}: no folder mls_<language>[_opus] of {names}; no folder <language> with Parquet shards; and no "
+            "shards with a column book_id, which would be English"
+        )
+    return [(language, found[language]) for language in config.languages or LANGUAGES if language in found]
 
 
-def _language_of(folder: str) -> str | None:
-    name = folder.removesuffix("_opus")
-    return _CODES.get(name.removeprefix("mls_")) if name.startswith("mls_") else None
+def _language_folders(root: Tree) -> list[tuple[str, Tree]]:
+    """Return English names of languages with their folders; the root may be one itself."""
+    if name := _language_name(root.name):
+        return [(name, root)]
+    folders: list[tuple[str, Tree]] = []
+    for path in root.folders():
+        # shards lie in folders that bear just the language's name, as others may too
+        name = _language_name(path) or (path if _is_language(path) else None)
+        folder = root.folder(path) if name else None
+        if name and folder and (name != path or shards_in(folder)):
+            folders.append((name, folder))
+    if not folders and shards_in(root):
+        if _is_language(root.name):
+            folders.append((root.name, root))
+        elif is_english_variant(root):
+            folders.append(("english", root))
+    return folders
+
+
+def _language_name(folder: str) -> str | None:
+    name = folder.removesuffix("_opus").removeprefix("mls_")
+    return name if folder.startswith("mls_") and _is_language(name) else None
+
+
+def _is_language(name: str) -> bool:
+    return name in _LANGUAGES or name in _OTHERS
+
+
+def _is_hub(folder: Tree) -> bool:
+    return not any(folder.has(f"{split}/transcripts.txt") for split in SPLITS) and bool(shards_in(folder))
+
+
+def _skip_folder(config: MlsConfig, reading: Reading, folder: Tree, why: str) -> None:
+    if _is_hub(folder):
+        skip_shards(config, reading, folder, shards_in(folder), f"{folder.name}: {why}")
+    else:
+        # its clips are not counted: English alone has 10 million lines
+        reading.skip(config.name, f"folder {folder.name}, as a whole: {why}")
+
+
+def _read_tree(config: MlsConfig, reading: Reading, folder: Tree, language: str) -> Iterator[Utterance]:
+    genders = _read_genders(folder)
+    there = folder.folders()
+    splits = [split for split in SPLITS if split in there]
+    if not splits:
+        raise CorpusError(f"{folder.uri}: none of {', '.join(SPLITS)} is there; unpack the whole archive")
+    for split in splits:
+        listed = _listed_ids(config, folder) if split == "train" and config.limited_supervision else None
+        for utterance in _read_split(config, folder, language, split, genders):
+            if listed is None or utterance.reject_reason or utterance.utterance_id in listed:
+                yield utterance
+            else:
+                why = f"{folder.name}: clips of train that the list {config.limited_supervision} leaves out"
+                reading.skip(config.name, why)
 
 
 def _read_genders(folder: Tree) -> dict[str, str | None]:
@@ -76,10 +138,39 @@ def _read_genders(folder: Tree) -> dict[str, str | None]:
     return genders
 
 
+def _listed_ids(config: MlsConfig, folder: Tree) -> set[str]:
+    """Return the ids of the limited supervision: a few thousand, in one list or several."""
+    below = f"train/limited_supervision/{config.limited_supervision}"
+    lists = [path for path in folder.walk(("handles.txt",), below) if path.endswith("/handles.txt")]
+    ids = {line.strip() for path in lists for _, line in text_lines(folder, path) if line.strip()}
+    if not ids:
+        raise CorpusError(
+            f"{folder.uri}/{below}: no ids in a handles.txt; unpack the whole archive, or leave out limited_supervision"
+        )
+    return ids
+
+
+def _read_durations(folder: Tree, split: str) -> DurationTable:
+    path = f"{split}/segments.txt"
+    return DurationTable.from_pairs(_segments(folder, path) if folder.has(path) else ())
+
+
+def _segments(folder: Tree, path: str) -> Iterator[tuple[str, float]]:
+    """Yield (id, seconds) of lines of id, address of the chapter, begin and end, apart by tabs or spaces."""
+    for _, line in text_lines(folder, path):
+        cells = line.split()
+        try:
+            if len(cells) >= 4:
+                yield cells[0], float(cells[-1]) - float(cells[-2])
+        except ValueError:
+            continue  # a damaged line: the clip's header will tell
+
+
 def _read_split(
     config: MlsConfig, folder: Tree, language: str, split: str, genders: dict[str, str | None]
 ) -> Iterator[Utterance]:
     transcripts = f"{split}/transcripts.txt"
+    durations = _read_durations(folder, split)
     # published archives hold one kind; the suffix is that of the folder
     suffix = ".opus" if folder.name.endswith("_opus") else ".flac"
     for number, line in text_lines(folder, transcripts):
@@ -95,7 +186,7 @@ def _read_split(
             language=language,
             split=split,
             transcript=text_of(text),
-            license=config.license or _LICENSE,
+            license=config.license or LICENSE,
             where=where,
         )
         parts = utterance_id.split("_")
@@ -105,5 +196,8 @@ def _read_split(
             speaker, book, _ = parts
             utterance.speaker_id = printable(speaker)
             utterance.gender = genders.get(speaker)
+            utterance.duration_s = durations.get(utterance_id)
             place_audio(utterance, folder, f"{split}/audio/{speaker}/{book}/{utterance_id}{suffix}")
+            if ".." in parts or "." in parts:
+                utterance.reject("unsafe_id", f"{where}: id {utterance_id!r} names another folder")
         yield utterance

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Final
 
@@ -45,12 +45,12 @@ class Reading:
         """Open a corpus's folder; `what` names the corpus in errors."""
         return open_tree(path, self.connection, what)
 
-    @property
+    @cached_property
     def connection(self) -> S3Connection:
         """The object store."""
         return S3Connection(self.storage.endpoint_url, self.storage.region)
 
-    @property
+    @cached_property
     def source(self) -> AudioSource:
         """Where audio is opened."""
         return audio_source(self.storage)

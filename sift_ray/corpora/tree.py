@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import os
+import stat
+import zlib
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from posixpath import normpath
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Final, Protocol
 
 from sift_ray.corpora.utterance import CorpusError
 from sift_ray.object_store import S3Connection, split_s3
 
-_READ_AHEAD = 1 << 20
+_READ_AHEAD: Final = 1 << 20
+_PARENTS: Final = 8192
 
 
 class OutsideRootError(Exception):
@@ -40,7 +44,13 @@ class Tree(Protocol):
         """Return the sorted names of the files directly under `path`; empty where it is not there."""
 
     def walk(self, suffixes: tuple[str, ...], path: str = "") -> list[str]:
-        """Return the sorted relative paths of all files under `path` that end in one of `suffixes`, lower case."""
+        """Return the sorted relative paths of all files under `path` that end in one of `suffixes`, lower case.
+
+        Empty where `path` is not there.
+
+        Raises:
+            CorpusError: a folder below can't be looked into.
+        """
 
     def has(self, path: str) -> bool:
         """Whether a file is there."""
@@ -60,7 +70,7 @@ class Tree(Protocol):
         """Open a file for reading, seekable, its bytes as they are.
 
         Raises:
-            OSError: it can't be opened. OutsideRootError: it is not under this folder.
+            OSError: it can't be opened. OutsideRootError: it is not under this folder. ValueError: as `locate`.
         """
 
 
@@ -70,7 +80,8 @@ class LocalTree:
     def __init__(self, path: str | Path) -> None:
         self._name = Path(path).absolute().name
         self.uri = os.path.realpath(path)
-        self._real_parent = lru_cache(maxsize=64)(os.path.realpath)
+        self._start = f"{self.uri.rstrip('/')}/"
+        self._real_parent = lru_cache(_PARENTS)(_real_path)
 
     @property
     def name(self) -> str:
@@ -90,12 +101,12 @@ class LocalTree:
         if not Path(target).is_dir():
             return []
         with os.scandir(target) as entries:
-            return sorted(entry.name for entry in entries if entry.is_dir() == folders)
+            return sorted(entry.name for entry in entries if _is_folder(entry) == folders)
 
     def walk(self, suffixes: tuple[str, ...], path: str = "") -> list[str]:
         """Return the paths of files; links to folders are not followed."""
         found = []
-        for folder, _, names in os.walk(self._join(path)):
+        for folder, _, names in os.walk(self._join(path), onerror=_not_looked_into):
             below = os.path.relpath(folder, self.uri)
             for name in names:
                 if name.lower().endswith(suffixes):
@@ -113,15 +124,16 @@ class LocalTree:
 
     def locate(self, path: str) -> str:
         """Return the address of a file under this folder."""
-        # (realpath asks for every part of a path; the folders are the same for thousands of files)
+        # realpath asks for every part of a path; the folders are the same for thousands of files
         folder, _, name = self._join(path).rpartition("/")
         if name in ("", ".", ".."):
-            resolved = os.path.realpath(f"{folder}/{name}")
+            resolved = _real_path(f"{folder}/{name}")
         else:
-            resolved = f"{self._real_parent(folder)}/{name}"
-            if Path(resolved).is_symlink():
-                resolved = os.path.realpath(resolved)
-        if not resolved.startswith(f"{self.uri.rstrip('/')}/"):
+            parent = self._real_parent(folder or "/")
+            resolved = f"{parent}/{name}" if parent != "/" else f"/{name}"
+            if _is_link(resolved):
+                resolved = _real_path(resolved)
+        if not resolved.startswith(self._start):
             raise OutsideRootError(f"{path} leaves the corpus root {self.uri}")
         return resolved
 
@@ -133,12 +145,46 @@ class LocalTree:
         return os.path.join(self.uri, path) if path else self.uri  # noqa: PTH118 (an absolute path must win, cheaply)
 
 
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a loop of links
+        return False
+
+
+def _not_looked_into(error: OSError) -> None:
+    # os.walk would pass over the folder without a word
+    if not isinstance(error, FileNotFoundError | NotADirectoryError):
+        raise CorpusError(f"{error.filename}: {error.strerror}; the corpus must be readable as a whole") from error
+
+
+def _is_link(path: str) -> bool:
+    try:
+        return stat.S_ISLNK(os.lstat(path).st_mode)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+
+
+def _real_path(path: str) -> str:
+    """Return the path with its links resolved; what is not there counts as no link.
+
+    Raises:
+        OSError: links lead in a circle. ValueError: a NUL is in the path.
+    """
+    resolved = os.path.realpath(path)
+    # at a circle realpath stops, and what it leaves unresolved behind it may still lead anywhere
+    if os.path.realpath(resolved) != resolved or _is_link(resolved):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+    return resolved
+
+
 class S3Tree:
     """A folder in a bucket."""
 
     def __init__(self, uri: str, connection: S3Connection) -> None:
         self._bucket, self._prefix = split_s3(uri)
         self.uri = uri.rstrip("/")
+        self._root = normpath(self.uri.removeprefix("s3://"))
         self._connection = connection
 
     @property
@@ -178,12 +224,12 @@ class S3Tree:
         """Return `s3://bucket/key` of an object under this folder; whether it is there is not asked."""
         if "\0" in path:
             raise ValueError("embedded null byte")
-        address = path if "://" in path else f"{self.uri}/{path}"
-        scheme, _, rest = address.partition("://")
-        resolved = f"{scheme}://{normpath(rest)}"
-        if not resolved.startswith(f"{self.uri}/"):
+        scheme, separator, address = path.partition("://")
+        key = normpath(address if separator else f"{self._root}/{path}")
+        elsewhere = path.startswith("/") or (separator and scheme != "s3")
+        if elsewhere or not key.startswith(f"{self._root}/"):
             raise OutsideRootError(f"{path} leaves the corpus root {self.uri}")
-        return resolved
+        return f"{self.uri}{key[len(self._root) :]}"
 
     def open(self, path: str) -> BinaryIO:
         """Open an object; what is read comes in ranges of a megabyte."""
@@ -223,13 +269,28 @@ def open_file(path: str, connection: S3Connection) -> tuple[Tree, str]:
     Raises:
         CorpusError: it is neither local nor on S3, or not there.
     """
-    folder, _, name = path.rpartition("/") if "/" in path else (".", "", path)
+    tree, name = open_path(path, connection, "a manifest")
     if not name:
         raise CorpusError(f"{path}: this is a folder; give the file")
-    tree = open_tree(folder or "/", connection, "a manifest")
-    if not tree.has(name):
-        raise CorpusError(f"{path}: no such file")
     return tree, name
+
+
+def open_path(path: str, connection: S3Connection, what: str) -> tuple[Tree, str]:
+    """Return the folder of a file, and the file's name in it; or a folder, and an empty name.
+
+    Raises:
+        CorpusError: it is neither local nor on S3, or not there; `what` says what was looked for.
+    """
+    above, _, name = path.rstrip("/").rpartition("/")
+    if not name or above == "s3:/":
+        return open_tree(path, connection, what), ""
+    tree = open_tree(above or ("/" if path.startswith("/") else "."), connection, what)
+    if not path.endswith("/") and tree.has(name):
+        return tree, name
+    folder = tree.folder(name)
+    if folder is None:
+        raise CorpusError(f"{path}: no such file or folder; {what} is looked for there")
+    return folder, ""
 
 
 def text_lines(tree: Tree, path: str) -> Iterator[tuple[int, str]]:
@@ -250,12 +311,12 @@ def text_lines(tree: Tree, path: str) -> Iterator[tuple[int, str]]:
                 yield number, line.rstrip("\r\n")
     except OutsideRootError as error:
         raise CorpusError(f"{where}: {error}") from error
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{where}: {error}; the corpus is incomplete") from error
 
 
 def _unpacked(raw: BinaryIO, path: str) -> BinaryIO:
-    return gzip.GzipFile(fileobj=raw) if path.endswith(".gz") else raw  # type: ignore[return-value]
+    return gzip.GzipFile(fileobj=raw) if path.lower().endswith(".gz") else raw  # type: ignore[return-value]
 
 
 def read_many(tree: Tree, paths: Iterable[str], threads: int) -> Iterator[bytes | OutsideRootError | None]:
@@ -272,7 +333,7 @@ def read_many(tree: Tree, paths: Iterable[str], threads: int) -> Iterator[bytes 
         try:
             with tree.open(path) as file:
                 return file.read()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError, ValueError):  # (a NUL in the name)
             return None
         except OutsideRootError as error:
             return error

@@ -15,10 +15,10 @@ from sift_ray.corpora.tree import OutsideRootError, Tree, read_many, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
 from sift_ray.corpora.values import age_of, gender_of, split_by_speaker, text_of
 
+LICENSE: Final = "CC-BY-4.0"
 _AUDIO: Final = "wav48_silence_trimmed"
 _CLIP: Final = re.compile(r"(?P<id>[A-Za-z0-9]+_\d+)_(?P<mic>mic[12])\.flac")
 _COMMENT: Final = re.compile(r"\(.*?(\)|$)")
-_LICENSE: Final = "CC-BY-4.0"
 # accents that the table writes as one word or as two
 _ACCENTS: Final = {
     "NorthernIrish": "Northern Irish",
@@ -39,7 +39,8 @@ class _Speaker(NamedTuple):
 def read_vctk(config: VctkConfig, reading: Reading) -> Iterator[Utterance]:
     """Yield one utterance for each text read, from the config's microphone or else the other one.
 
-    Splits are by a hash of the speaker (90/5/5): VCTK publishes none.
+    Splits are by a hash of the speaker (90/5/5): VCTK publishes none. A folder without the corpus's audio folder but
+    with Parquet below is read as the hub's.
 
     Raises:
         CorpusError: no audio folder or no `speaker-info.txt`; or `languages` names none of VCTK's (English).
@@ -49,10 +50,23 @@ def read_vctk(config: VctkConfig, reading: Reading) -> Iterator[Utterance]:
         raise CorpusError(f"{root.uri}: VCTK is English; its languages can't be {', '.join(config.languages)}")
     folders = root.folders(_AUDIO)
     if not folders:
-        raise CorpusError(f"{root.uri}/{_AUDIO}: no such folder; give the folder that holds {_AUDIO}")
+        if shards := root.walk((".parquet",)):
+            from sift_ray.corpora.vctk_hub import read_vctk_hub
+
+            yield from read_vctk_hub(config, reading, root, shards)
+            return
+        raise CorpusError(
+            f"{root.uri}/{_AUDIO}: no folder of a speaker is there; give the folder of VCTK 0.92 that holds {_AUDIO} "
+            "(older releases, with wav48, are not read), or hub Parquet"
+        )
     speakers = _read_speakers(root)
     for speaker in folders:
         yield from _read_speaker(config, reading, root, speaker, speakers.get(speaker, _Speaker()))
+
+
+def accent_of(text: str | None) -> str | None:
+    """Return the accent that the corpus's word stands for ("NorthernIrish"); unknown is None."""
+    return _ACCENTS.get(text or "", text or None)
 
 
 def _read_speakers(root: Tree) -> dict[str, _Speaker]:
@@ -68,7 +82,7 @@ def _read_speakers(root: Tree) -> dict[str, _Speaker]:
                 raise CorpusError(f"{path}:1: the header is not ID AGE GENDER ACCENTS …; is this VCTK 0.92?")
         elif cells:
             age, gender, accent = [*cells[1:4], "", "", ""][:3]
-            speakers[cells[0]] = _Speaker(gender_of(gender), age_of(age), _ACCENTS.get(accent, accent or None))
+            speakers[cells[0]] = _Speaker(gender_of(gender), age_of(age), accent_of(accent))
     if not header:
         raise CorpusError(f"{path}: the file is empty; fetch it again")
     return speakers
@@ -95,11 +109,11 @@ def _read_speaker(
             gender=speaker.gender,
             age=speaker.age,
             accent=speaker.accent,
-            license=config.license or _LICENSE,
+            license=config.license or LICENSE,
             where=f"{root.uri}/txt/{speaker_id}/{utterance_id}.txt:1",
         )
         if isinstance(text, OutsideRootError):
-            utterance.reject("path_outside_root", str(text))
+            utterance.reject("path_outside_root", f"{utterance.where}: {text}")
         elif text is not None:
             utterance.transcript = text_of(text.decode("utf-8-sig", errors="surrogateescape"))
         place_audio(utterance, root, f"{_AUDIO}/{speaker_id}/{name}")

@@ -19,7 +19,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
-from sift_ray.config import AlignConfig, Config, DecodeConfig
+from sift_ray.config import AlignConfig, Config, DecodeConfig, StorageConfig
+from sift_ray.pipeline.annotate_actors import FULL_SCALE, address_order
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.session import RaySession
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TRAINING_VERSION = 1
+_UNKNOWN_CLIP_S = 5.0  # about what read sentences last: Common Voice's mean
 _FOLDER = "models/align"
 _COLUMNS = [
     "unit_id",
@@ -98,7 +100,7 @@ def ensure_models(session: RaySession, config: Config, root: OutputRoot, plan: P
         session.ensure("models")
         root.delete(place.folder)
         log.info("alignment model %s: training on %d clips, %.0f s", language, rows.num_rows, seconds)
-        training[language] = _train.remote(language, rows, place, root, config.annotate.decode, align)
+        training[language] = _train.remote(language, rows, place, root, config)
     for language, reference in training.items():
         seconds = ray.get(reference)
         log.info("alignment model %s: trained in %.1f s", language, seconds)
@@ -128,6 +130,9 @@ def _training_rows(config: Config, root: OutputRoot, plan: Plan, languages: set[
             break
         for path in wave_files(root, manifest):
             table = read_table(root, path, _COLUMNS)
+            # (a clip of unknown length may be among the first hours; what it really holds shows when it is decoded)
+            durations = pc.fill_null(table["duration_s"], _UNKNOWN_CLIP_S)
+            table = table.set_column(table.schema.get_field_index("duration_s"), "duration_s", durations)
             usable = pc.and_(
                 pc.and_(pc.equal(table["status"], "ok"), pc.is_valid(table["transcript"])),
                 pc.and_(
@@ -165,8 +170,7 @@ def _train(
     rows: pa.Table,
     place: ModelPlace,
     root: OutputRoot,
-    decode: DecodeConfig,
-    align: AlignConfig,
+    config: Config,
 ) -> float:
     """Train one language's model and keep it in the root; return the seconds it took."""
     from sift_ray.align import viter_training
@@ -176,12 +180,13 @@ def _train(
     viter_training.log.addHandler(logging.StreamHandler())
     viter_training.log.setLevel(logging.INFO)
     clock = time.monotonic()
+    align = config.annotate.align
     dictionary = align.dictionary(language)
     with tempfile.TemporaryDirectory(prefix="sift-ray-align-") as scratch:
         out = Path(scratch) / "model"
         train_model(
             language,
-            _clips(rows, decode),
+            _clips(rows, config.annotate.decode, config.storage),
             out,
             align.seed,
             dictionary=dictionary,
@@ -201,18 +206,27 @@ def _train(
     return seconds
 
 
-def _clips(rows: pa.Table, config: DecodeConfig) -> Iterator[TrainingClip]:
-    """Yield the clips that can be decoded; one that can't is left to `annotate` to reject."""
-    from sift_ray.align.protocol import TrainingClip
-    from sift_ray.audio.decode import DecodeError, decode
+def _clips(rows: pa.Table, config: DecodeConfig, storage: StorageConfig) -> Iterator[TrainingClip]:
+    """Yield the clips that can be decoded; one that can't is left to `annotate` to reject.
 
-    for row in rows.to_pylist():
-        try:
-            samples = decode(row["audio_uri"], min_s=config.min_s, max_s=config.max_s)
-        except DecodeError as error:
-            log.info("%s is not trained on: %s", row["utterance_id"], error)
-            continue
-        yield TrainingClip(row["utterance_id"], row["speaker_id"], samples, row["transcript"])
+    Decoding happens in a process of its own: a file that crashes its decoder must not cost the training.
+    """
+    from sift_ray.align.protocol import TrainingClip
+    from sift_ray.audio.decode import DecodeError
+    from sift_ray.audio.isolate import IsolatedDecoder
+
+    order, _ = address_order(rows["audio_uri"].to_pylist())
+    with IsolatedDecoder(storage, config) as decoder:
+        for row in rows.take(pa.array(order)).to_pylist():
+            try:
+                clip = decoder.decode(row["audio_uri"])
+            except DecodeError as error:
+                log.info("%s is not trained on: %s", row["utterance_id"], error)
+                continue
+            if clip.cut:
+                continue  # its transcript says more than is heard
+            samples = clip.samples.astype(np.float32) / np.float32(FULL_SCALE)
+            yield TrainingClip(row["utterance_id"], row["speaker_id"], samples, row["transcript"])
 
 
 def _file_hash(path: Path) -> str:

@@ -1,4 +1,4 @@
-"""The work of `annotate` on one batch: decode it, measure it, align it. Ray calls these; they do not call Ray.
+"""The work of `annotate` on one batch: decode it, measure it, align it.
 
 Heavy libraries are imported where they are used, so that a worker loads only those of its own stage.
 """
@@ -6,7 +6,10 @@ Heavy libraries are imported where they are used, so that a worker loads only th
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +18,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sift_ray.config import AlignConfig, DecodeConfig, FeaturesConfig
+from sift_ray.config import AlignConfig, DecodeConfig, FeaturesConfig, StorageConfig
+from sift_ray.corpora.audio_uri import parse_audio_uri
+from sift_ray.pipeline.attempts import is_retry
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.progress import Progress
 from sift_ray.schema import ANNOTATIONS, SAMPLE_RATE, conform
@@ -24,20 +29,47 @@ from sift_ray.storage import OutputRoot, fetch_folder, read_table
 if TYPE_CHECKING:
     from sift_ray.align.lexicon import Lexicon
     from sift_ray.align.protocol import Aligner, AlignmentFailure, UtteranceAlignment, WordSpan
+    from sift_ray.audio.decode import DecodedClip
     from sift_ray.features.tracks import ProsodyTracks
 
 _AUDIO = pa.list_(pa.int16())
 _TRACK = pa.list_(pa.float32())
-_FULL_SCALE = 32767.0
+FULL_SCALE = 32768.0
 
 
 def read_blocks(root: OutputRoot, files: Sequence[str], blocks: int) -> pa.Table | tuple[pa.Table, ...]:
-    """Return the rows of `files` as `blocks` tables of like size (one table as itself, as Ray has it)."""
+    """Return the rows of `files` as `blocks` tables of like size (one table as itself, as Ray has it).
+
+    Rows whose audio is best read together (a row group, a window of a tar) stay in one table, in the order in which
+    they lie there, so that one task reads each such part once, from its start to its end.
+    """
     table = pa.concat_tables(read_table(root, file) for file in files)
-    bounds = np.linspace(0, table.num_rows, blocks + 1).astype(int)
+    order, starts = address_order(table.column("audio_uri").to_pylist())
+    wanted = np.linspace(0, table.num_rows, blocks + 1).astype(int)
+    bounds = np.append(starts, table.num_rows)[np.searchsorted(starts, wanted)]
     # (a slice would carry the whole table along when it is sent)
-    pieces = tuple(table.take(pa.array(np.arange(a, b))) for a, b in pairwise(bounds))
+    pieces = tuple(table.take(pa.array(order[a:b])) for a, b in pairwise(bounds))
     return pieces[0] if blocks == 1 else pieces
+
+
+def address_order(uris: Sequence[str | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return (the rows in the order in which their audio is best read, the places there at which they may be parted).
+
+    Rows of one block (see `AudioUri.block`) come together where the first of them stood; the others stay.
+    """
+    firsts: dict[str, int] = {}
+    keys: list[tuple[int, tuple[float, ...]]] = []
+    for row, uri in enumerate(uris):
+        address = parse_audio_uri(uri) if uri is not None and "#" in uri else None
+        block = None if address is None else address.block
+        if address is None or block is None:
+            keys.append((row, ()))
+        else:
+            place = address.row or address.bytes or (address.start_s or 0.0,)
+            keys.append((firsts.setdefault(block, row), place))
+    order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
+    groups = np.array([keys[row][0] for row in order], dtype=np.int64)
+    return order, np.flatnonzero(np.diff(groups, prepend=-1)).astype(np.int64)
 
 
 class Rejects:
@@ -66,27 +98,66 @@ class Rejects:
         return table
 
 
-def decode_batch(batch: pa.Table, config: DecodeConfig) -> pa.Table:
-    """Add `audio`, list<int16> at 16 kHz mono, null where the row is rejected; take `duration_s` from the samples."""
-    from sift_ray.audio.decode import DecodeError, decode
+def decode_batch(batch: pa.Table, config: DecodeConfig, storage: StorageConfig) -> pa.Table:
+    """Add `audio`, list<int16> at 16 kHz mono, null where the row is rejected, and `clipping_ratio`.
+
+    `duration_s` is taken from the samples. A clip that was cut loses its transcript, which says more than is heard.
+    In a task that was begun before, on a worker that died, each clip is decoded in a process of its own: what kills
+    that one too is rejected.
+    """
+    from sift_ray.audio.decode import DecodeError
 
     rejects = Rejects(batch)
     clips: list[NDArray[np.int16] | None] = []
-    durations = batch.column("duration_s").to_pylist()
-    for row, uri in enumerate(batch.column("audio_uri").to_pylist()):
-        clip = None
-        if rejects.ok(row):
-            try:
-                samples = decode(uri, min_s=config.min_s, max_s=config.max_s)
-            except DecodeError as error:
-                rejects.add(row, "decode", error.reason, error.detail)
-            else:
-                clip = np.round(np.clip(samples, -1.0, 1.0) * _FULL_SCALE).astype(np.int16)
-                durations[row] = clip.size / SAMPLE_RATE
-        clips.append(clip)
-    index = batch.schema.get_field_index("duration_s")
-    batch = batch.set_column(index, batch.schema.field(index), pa.array(durations, pa.float64()))
+    changed = {name: batch.column(name).to_pylist() for name in ("duration_s", "audio_uri", "transcript")}
+    clipping: list[float | None] = []
+    with _decoder(config, storage) as decode:
+        for row, uri in enumerate(batch.column("audio_uri").to_pylist()):
+            samples = ratio = None
+            if rejects.ok(row):
+                try:
+                    clip = decode(uri)
+                except DecodeError as error:
+                    rejects.add(row, "decode", error.reason, error.detail)
+                else:
+                    samples, ratio = clip.samples, clip.clipping_ratio
+                    changed["duration_s"][row] = samples.size / SAMPLE_RATE
+                    if clip.cut:
+                        changed["audio_uri"][row] = _shortened(uri, config.max_s)
+                        changed["transcript"][row] = None
+            clips.append(samples)
+            clipping.append(ratio)
+    for name, values in changed.items():
+        index = batch.schema.get_field_index(name)
+        batch = batch.set_column(index, batch.schema.field(index), pa.array(values, batch.schema.field(index).type))
+    batch = batch.append_column("clipping_ratio", pa.array(clipping, pa.float32()))
     return rejects.apply(batch).append_column("audio", ragged(clips, _AUDIO))
+
+
+@contextmanager
+def _decoder(config: DecodeConfig, storage: StorageConfig) -> Iterator[Callable[[str], DecodedClip]]:
+    if is_retry():
+        from sift_ray.audio.isolate import IsolatedDecoder
+
+        with IsolatedDecoder(storage, config) as isolated:
+            yield isolated.decode
+    else:
+        from sift_ray.audio.decode import decode
+        from sift_ray.corpora.audio_source import audio_source
+
+        yield partial(
+            decode,
+            source=audio_source(storage),
+            min_s=config.min_s,
+            max_s=config.max_s,
+            long_clips=config.long_clips,
+        )
+
+
+def _shortened(uri: str, seconds: float) -> str:
+    address = parse_audio_uri(uri)
+    start = address.start_s or 0.0
+    return str(replace(address, start_s=start, end_s=start + seconds))
 
 
 def ragged(arrays: Sequence[NDArray[Any] | None], list_type: pa.ListType) -> pa.ListArray:
@@ -105,7 +176,7 @@ def ragged(arrays: Sequence[NDArray[Any] | None], list_type: pa.ListType) -> pa.
 def waveforms(column: pa.ChunkedArray) -> list[NDArray[np.float32] | None]:
     """Return an `audio` column as float32 arrays in [-1, 1], null as None."""
     return [
-        None if not clip.is_valid else clip.values.to_numpy().astype(np.float32) / np.float32(_FULL_SCALE)
+        None if not clip.is_valid else clip.values.to_numpy().astype(np.float32) * np.float32(1 / FULL_SCALE)
         for clip in column
     ]
 

@@ -1,8 +1,9 @@
 """plan: read the corpora once, and cut their utterances into waves of a fixed size and order.
 
-An utterance's identity is the hash of corpus, version and id. Waves are consecutive ranks of that hash, so
-each mixes corpora, languages and durations, and the same corpora always give the same waves. Memory holds one
-integer an utterance and a bounded number of rows: the rows themselves wait in a scratch folder on disk.
+An utterance's identity is the hash of corpus, version and id. Waves are consecutive stretches of an order by hash, so
+each mixes corpora, languages and durations, and the same corpora always give the same waves. Clips that are best
+read together (of one Parquet row group, tar window or recording) go by the hash of what they share, and so lie
+together. See `plan_draft` for what is held in memory, `plan_rules` for what is decided over all rows.
 """
 
 from __future__ import annotations
@@ -13,25 +14,17 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from numpy.typing import NDArray
+import pyarrow.compute as pc
 
-from sift_ray.config import Config, DemoConfig
-from sift_ray.corpora import Reading, read_corpus
-from sift_ray.corpora.utterance import Utterance
+from sift_ray.config import Config
+from sift_ray.pipeline.plan_draft import Draft
+from sift_ray.pipeline.plan_preview import Preview
+from sift_ray.pipeline.plan_rules import PlanError
 from sift_ray.pipeline.stages import plan_stage
-from sift_ray.pipeline.waves import (
-    Stage,
-    check_ingredients,
-    table_digest,
-    versions,
-    write_parquet,
-)
+from sift_ray.pipeline.waves import Stage, check_ingredients, table_digest, versions, write_parquet
 from sift_ray.schema import UTTERANCES, conform
 from sift_ray.storage import (
     OutputRoot,
@@ -42,21 +35,17 @@ from sift_ray.storage import (
     id_digest,
     put_json,
     read_json,
-    stable_id,
     wave_folder,
     write_manifest,
 )
 
+__all__ = ["PLAN_NAME", "Plan", "PlanError", "preview_plan", "read_plan", "run_plan"]
+
 log = logging.getLogger(__name__)
 
 PLAN_NAME = "plan.json"
-_SPOOL_ROWS = 50_000
-_GROUP_ROWS = 1_000_000  # rows held at once while waves are written
+_DIGESTED_ROWS = 2048
 _UTTERANCE_ROW_GROUP = 1024
-
-
-class PlanError(RuntimeError):
-    """The corpora can't be planned; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +68,8 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
 
     Raises:
         StaleOutputError: the plan there was made from other corpora or another wave size.
-        PlanError: there are no utterances, or two different ones share a `unit_id`.
+        PlanError: there are no utterances, two different ones share a `unit_id`, or a corpus that is cut by hours
+            does not tell its durations.
         CorpusError: a corpus is not laid out as its type says.
     """
     stage = plan_stage(config)
@@ -93,168 +83,73 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
         if name.startswith("wave="):
             root.delete(f"{stage.name}/{name}")
     with tempfile.TemporaryDirectory(prefix="sift-ray-plan-") as scratch:
-        spool = _Spool(Path(scratch))
-        reading = Reading(config.storage, config.plan.read_headers, config.plan.threads)
-        for corpus in config.corpora:
-            before = spool.rows
-            version = getattr(corpus, "version", None) or ""
-            spool.add(read_corpus(corpus, reading), version)
-            if spool.rows == before and not isinstance(corpus, DemoConfig):
-                log.warning("corpus %s: no utterances found in %s", corpus.name, corpus.path)
-        if spool.rows == 0:
-            raise PlanError("no corpus holds a single utterance: check each `path` and `languages`")
-        plan = _write_waves(spool, config.plan.wave_rows, root, stage)
-    seconds = round(time.monotonic() - started, 3)
-    put_json(root, PLAN_NAME, {**asdict(plan), "fingerprint": stage.fingerprint, "seconds": seconds})
+        draft = Draft(config, Path(scratch))
+        plan = _write_waves(draft, config.plan.wave_rows, root, stage)
+    record = {
+        **asdict(plan),
+        "fingerprint": stage.fingerprint,
+        "seconds": round(time.monotonic() - started, 3),
+        "left_out": {
+            f"{corpus}/{language}": {"utterances": left.utterances, "hours": round(left.hours, 3)}
+            for (corpus, language), left in draft.left_out.items()
+        },
+        "skipped": draft.skipped,
+    }
+    put_json(root, PLAN_NAME, record)
     log.info("plan: %s utterances in %d waves", f"{plan.rows:,}", plan.waves)
     return plan
 
 
-def unit_id(corpus: str, version: str, utterance_id: str) -> int:
-    """Return the identity of an utterance: the same in every run and on every machine."""
-    return stable_id(corpus, version, utterance_id)
+def preview_plan(config: Config) -> Preview:
+    """Read the corpora as `run_plan` does, and write nothing (but a demo's corpora where they are not there).
+
+    Raises:
+        PlanError, CorpusError: as `run_plan`.
+    """
+    with tempfile.TemporaryDirectory(prefix="sift-ray-plan-") as scratch:
+        draft = Draft(config, Path(scratch))
+        preview = Preview(config.plan.wave_rows)
+        for table in draft.tables():
+            preview.add(table)
+        preview.left_out, preview.skipped = draft.left_out, draft.skipped
+    return preview
 
 
-class _Spool:
-    """Utterances in reading order on disk, and their ids in memory."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._ids: list[NDArray[np.int64]] = []
-        self._started = time.monotonic()
-        self.rows = 0
-        self.files: list[Path] = []
-
-    @property
-    def ids(self) -> NDArray[np.int64]:
-        """The `unit_id` of every row, in reading order."""
-        return np.concatenate(self._ids)
-
-    def add(self, utterances: Iterator[Utterance], version: str) -> None:
-        """Append all `utterances`, a bounded number at a time."""
-        while batch := list(islice(utterances, _SPOOL_ROWS)):
-            table = _table(batch, version)
-            path = self._folder / f"{len(self.files):06d}.parquet"
-            pq.write_table(table, path, compression="zstd")
-            self.files.append(path)
-            self._ids.append(table.column("unit_id").to_numpy())
-            self.rows += len(batch)
-            if len(batch) == _SPOOL_ROWS:
-                rate = self.rows / (time.monotonic() - self._started)
-                log.info("plan: %s utterances read, %.0f a second", f"{self.rows:,}", rate)
+def _write_waves(draft: Draft, wave_rows: int, root: OutputRoot, stage: Stage) -> Plan:
+    waves = rows = content = 0
+    for table in _in_waves(draft.tables(), wave_rows):
+        _write_wave(root, stage, waves, table)
+        waves += 1
+        rows += table.num_rows
+        content = add_digests((content, _content(table)))
+    return Plan(waves, rows, f"{content:016x}")
 
 
-def _table(utterances: list[Utterance], version: str) -> pa.Table:
-    """Return utterances as rows of the schema, those with a reason to reject marked as such."""
-    columns: dict[str, list[object]] = {
-        name: [getattr(u, name) for u in utterances]
-        for name in UTTERANCES.names
-        if name not in ("unit_id", "status", "reject_stage")
-    }
-    columns["unit_id"] = [unit_id(u.corpus, version, u.utterance_id) for u in utterances]
-    columns["status"] = ["ok" if u.reject_reason is None else "rejected" for u in utterances]
-    columns["reject_stage"] = [None if u.reject_reason is None else "plan" for u in utterances]
-    arrays = {name: pa.array(values, UTTERANCES.field(name).type, from_pandas=True) for name, values in columns.items()}
-    return conform(pa.table(arrays), UTTERANCES)
-
-
-def _write_waves(spool: _Spool, wave_rows: int, root: OutputRoot, stage: Stage) -> Plan:
-    ids = spool.ids
-    repeated = _repeated_rows(ids)
-    if repeated.size:
-        ids = _tell_apart(spool, ids, repeated)
-    ranks = np.empty(ids.size, dtype=np.int64)
-    ranks[np.argsort(ids, kind="stable")] = np.arange(ids.size)
-    waves = -(-ids.size // wave_rows)
-    group_waves = max(1, _GROUP_ROWS // wave_rows)
-    content = 0
-    for first in range(0, waves, group_waves):
-        last = min(first + group_waves, waves)
-        rows = _gather(spool, ids, ranks, repeated, (first * wave_rows, last * wave_rows))
-        for wave in range(first, last):
-            _write_wave(root, stage, wave, rows.slice((wave - first) * wave_rows, wave_rows))
-        content = add_digests((content, _content(rows)))
-    return Plan(waves, int(ids.size), f"{content:016x}")
+def _in_waves(tables: Iterator[pa.Table], wave_rows: int) -> Iterator[pa.Table]:
+    """Cut tables of any size into tables of `wave_rows`, the last one of what is left."""
+    held: list[pa.Table] = []
+    rows = 0
+    for table in tables:
+        start = 0
+        while rows + table.num_rows - start >= wave_rows:
+            piece = table.slice(start, wave_rows - rows)
+            yield conform(pa.concat_tables([*held, piece]), UTTERANCES)
+            start += piece.num_rows
+            held, rows = [], 0
+        if start < table.num_rows:
+            held.append(table.slice(start))
+            rows += table.num_rows - start
+    if held:
+        yield conform(pa.concat_tables(held), UTTERANCES)
 
 
 def _content(rows: pa.Table) -> int:
     """Return a digest of rows with all that later stages use of them; digests of parts add up."""
-    columns = (pa.compute.fill_null(rows[name].cast(pa.string()), "") for name in UTTERANCES.names)
-    salts = pa.compute.binary_join_element_wise(*columns, "\x1f").to_pylist()
-    return id_digest(rows["unit_id"].to_numpy(), salts)
-
-
-def _repeated_rows(ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the places of all ids that were seen before, in reading order."""
-    _, firsts = np.unique(ids, return_index=True)
-    mask = np.ones(ids.size, dtype=bool)
-    mask[firsts] = False
-    return np.flatnonzero(mask)
-
-
-def _tell_apart(spool: _Spool, ids: NDArray[np.int64], repeated: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give later rows of an id an id of their own; they are rejected, but they are rows.
-
-    Raises:
-        PlanError: the rows that share a hash are different utterances. At 6 million rows the odds are one in a
-            million; giving a corpus another `version` changes its hashes.
-    """
-    shared = pa.array(np.unique(ids[repeated]))
-    names: dict[int, tuple[str, str]] = {}
-    for path in spool.files:
-        table = pq.read_table(path, columns=["unit_id", "corpus", "utterance_id"])
-        hits = table.filter(pa.compute.is_in(table.column("unit_id"), value_set=shared))
-        for number, corpus, utterance in zip(*(column.to_pylist() for column in hits.columns), strict=True):
-            other = names.setdefault(number, (corpus, utterance))
-            if other != (corpus, utterance):
-                raise PlanError(
-                    f"{corpus}/{utterance} and {other[0]}/{other[1]} have one hash: set `version` of either corpus"
-                )
-    apart = ids.copy()
-    for place in repeated:
-        apart[place] = stable_id("repeated", str(ids[place]), str(place))
-    return apart
-
-
-def _gather(
-    spool: _Spool,
-    ids: NDArray[np.int64],
-    ranks: NDArray[np.int64],
-    repeated: NDArray[np.int64],
-    between: tuple[int, int],
-) -> pa.Table:
-    """Return the rows whose rank lies in the half-open range, in the order of rank."""
-    found, order = [], []
-    start = 0
-    for path in spool.files:
-        size = pq.read_metadata(path).num_rows
-        here = ranks[start : start + size]
-        places = np.flatnonzero((here >= between[0]) & (here < between[1]))
-        if places.size:
-            table = pq.read_table(path).take(pa.array(places))
-            again = np.isin(places + start, repeated)
-            found.append(_mark_repeated(table, ids[places + start], again))
-            order.append(here[places])
-        start += size
-    table = pa.concat_tables(found)
-    return table.take(pa.array(np.argsort(np.concatenate(order), kind="stable")))
-
-
-def _mark_repeated(table: pa.Table, ids: NDArray[np.int64], again: NDArray[np.bool_]) -> pa.Table:
-    table = table.set_column(0, UTTERANCES.field("unit_id"), pa.array(ids))
-    if not again.any():
-        return table
-    mask = pa.array(again)
-    for name, value in (
-        ("status", "rejected"),
-        ("reject_stage", "plan"),
-        ("reject_reason", "duplicate_id"),
-        ("reject_detail", "an earlier row of this corpus has the same id"),
-    ):
-        index = table.schema.get_field_index(name)
-        column = pa.compute.if_else(mask, pa.scalar(value), table.column(index))
-        table = table.set_column(index, UTTERANCES.field(name), column)
-    return table
+    columns = (pc.fill_null(rows[name].cast(pa.string()), "") for name in UTTERANCES.names)
+    salts = pc.binary_join_element_wise(*columns, "\x1f")
+    units = rows["unit_id"].to_numpy()
+    parts = (slice(first, first + _DIGESTED_ROWS) for first in range(0, len(units), _DIGESTED_ROWS))
+    return add_digests(id_digest(units[part], salts[part].to_pylist()) for part in parts)
 
 
 def _write_wave(root: OutputRoot, stage: Stage, wave: int, rows: pa.Table) -> None:

@@ -17,13 +17,16 @@ from pydantic import BaseModel
 
 from sift_ray.config import Config
 from sift_ray.pipeline.waves import Stage
-from sift_ray.schema import ANNOTATIONS, INSTRUCTIONS, UTTERANCES
+from sift_ray.schema import ANNOTATIONS, CLIPPED_FROM, INSTRUCTIONS, UTTERANCES
 from sift_ray.storage import Counts, fingerprint
 
 # Raised by hand when the code of a room changes what it makes of the same input.
 READING_VERSION = 2
 MEASURING_VERSION = 2
 WRITING_VERSION = 1
+
+# Rejects by a rule of ours, of rows that nothing is wrong with: they say nothing about a wave's health.
+_NO_ERRORS = ("plan/speaker_in_two_splits",)
 
 _HOW_NOT_WHAT = {
     "pool",
@@ -123,7 +126,8 @@ def instruct_stage(
 def _rejected(counts: Counts) -> float:
     status = counts.get("status", {})
     rows = sum(status.values())
-    return status.get("rejected", 0) / rows if rows else 0.0
+    left_out = sum(counts.get("rejects", {}).get(reason, 0) for reason in _NO_ERRORS)
+    return (status.get("rejected", 0) - left_out) / rows if rows else 0.0
 
 
 def _unanswered(counts: Counts) -> float:
@@ -175,6 +179,7 @@ def summarise_annotations(table: pa.Table) -> Counts:
         "aligned": _tally([ok.filter(aligned)["language"]]),
         "unaligned": _tally([unaligned["language"], unaligned["alignment_reason"]]),
         "unknown": _tally([nulls]),
+        "flags": {"clipped": pc.sum(pc.greater_equal(ok["clipping_ratio"], CLIPPED_FROM)).as_py() or 0},
         "pitched": _tally([ok.filter(pc.is_valid(ok["pitch_median_hz"]))["corpus"]]),
     }
 

@@ -78,9 +78,14 @@ def sample_ids(unit_ids: pa.ChunkedArray, task: str, places: pa.Array) -> pa.Arr
     )
 
 
+# of an address, see corpora/audio_uri: the ending of a tar's member, else of the file
+_ENDING = r"^(?:[^#]*#member=[^&]*|[^#]*)(?P<ending>\.[A-Za-z0-9]{1,5})(?:[#&].*)?$"
+
+
 def audio_path(sources: pa.Array, utterance_ids: pa.Array, uris: pa.Array) -> pa.Array:
     """Return `<data source>/<utterance id>.<ending of the audio's file>`: clients find audio by its stem."""
-    ending = pc.struct_field(pc.extract_regex(uris, r"(?P<ending>\.[A-Za-z0-9]{1,5})$"), "ending")
+    ending = pc.struct_field(pc.extract_regex(uris, _ENDING), "ending")
+    ending = pc.if_else(pc.equal(ending, ".tar"), None, ending)
     return pc.binary_join_element_wise(sources, "/", utterance_ids, pc.fill_null(ending, ".wav"), "").cast(pa.string())
 
 

@@ -37,6 +37,7 @@ class Summary:
     stages: dict[str, StageState]
     bins: dict[str, Any] | None
     release: dict[str, Any] | None
+    left_out: dict[str, int] = field(default_factory=dict)  # corpus/language → utterances beyond its `hours`
 
     @property
     def complete(self) -> bool:
@@ -60,6 +61,7 @@ def summarise(root: OutputRoot) -> Summary:
         stages=stages,
         bins=read_json(root, "bins.json"),
         release=release if release is not None and release["complete"] else None,
+        left_out={name: cell["utterances"] for name, cell in (plan or {}).get("left_out", {}).items()},
     )
 
 
@@ -89,6 +91,7 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "complete": summary.complete,
         "stages": {name: vars(state) for name, state in summary.stages.items()},
         "release": summary.release,
+        "left_out": summary.left_out,
     }
 
 
@@ -226,6 +229,8 @@ def _reject_table(summary: Summary) -> Table:
     for label, count in summary.stages["instructions"].counts.get("rejects", {}).items():
         reason = label.split("/", 1)[1]
         reasons[reason] = reasons.get(reason, 0) + count
+    rows += [("flagged", label, _count(count)) for label, count in measured.counts.get("flags", {}).items() if count]
+    rows += [(f"left out of {name}", "hours", _count(count)) for name, count in summary.left_out.items()]
     rows += [("instruction", reason, _count(count)) for reason, count in _largest_first(reasons)]
     return _grid("Rejected or unknown, by reason", ("what", "reason", "count"), rows or [("nothing", "", "0")])
 

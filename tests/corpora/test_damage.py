@@ -9,7 +9,15 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from sift_ray.config import CommonVoiceConfig, CorpusConfig, ManifestConfig, MlsConfig
+from sift_ray.config import (
+    CommonVoiceConfig,
+    CorpusConfig,
+    KaldiConfig,
+    LhotseConfig,
+    ManifestConfig,
+    MlsConfig,
+    NemoConfig,
+)
 from sift_ray.corpora import read_corpus
 
 Case = tuple[CorpusConfig, Path, bytes]
@@ -37,12 +45,38 @@ def _manifest(suffix: str) -> Callable[[Path], Case]:
     return make
 
 
+def _nemo(root: Path) -> Case:
+    path = root / "m.json"
+    path.touch()
+    return NemoConfig(type="nemo", name="x", path=str(path)), path, b""
+
+
+def _lhotse(root: Path) -> Case:
+    path = root / "cuts.jsonl"
+    path.touch()
+    return LhotseConfig(type="lhotse", name="x", path=str(path)), path, b""
+
+
+def _kaldi(name: str) -> Callable[[Path], Case]:
+    def make(root: Path) -> Case:
+        for other in ("wav.scp", "text"):
+            (root / other).touch()
+        return KaldiConfig(type="kaldi", name="x", path=str(root), language="de"), root / name, b""
+
+    return make
+
+
 CASES = {
     "mls": _mls,
     "common_voice": _common_voice,
     "tsv": _manifest(".tsv"),
     "csv": _manifest(".csv"),
     "jsonl": _manifest(".jsonl"),
+    "nemo": _nemo,
+    "lhotse": _lhotse,
+    "kaldi_wav": _kaldi("wav.scp"),
+    "kaldi_text": _kaldi("text"),
+    "kaldi_segments": _kaldi("segments"),
 }
 JUNK = st.lists(
     st.one_of(
@@ -68,6 +102,8 @@ def case(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
 @example(lines=[b"a\t\x00\ttext\ten", b"1_\x00_3\ttext"])
 def test_no_line_stops_the_reader_or_is_lost(case: Case, lines: list[bytes]) -> None:
     config, path, header = case
+    if config.type == "kaldi":
+        lines = sorted(lines, key=bytes.split)  # as Kaldi's own tools refuse them otherwise
     path.write_bytes(header + b"".join(line + b"\n" for line in lines))
     rows = list(read_corpus(config))
     if path.suffix != ".csv":  # a quote may join lines

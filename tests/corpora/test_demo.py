@@ -11,10 +11,12 @@ import numpy as np
 import parselmouth
 import pytest
 import soundfile as sf
+from numpy.typing import NDArray
 
 from sift_ray.audio.decode import decode
-from sift_ray.config import DemoConfig
+from sift_ray.config import DemoConfig, StorageConfig
 from sift_ray.corpora import CorpusError, Utterance, read_corpus
+from sift_ray.corpora.audio_source import audio_source
 from sift_ray.corpora.demo import TrueWord, true_words, write_demo
 from sift_ray.corpora.demo_plan import sentences
 from sift_ray.corpora.demo_voice import Spoken, SynthesisError, VoiceJob, speak
@@ -98,13 +100,18 @@ def test_words_are_the_transcripts_and_lie_in_order_inside_the_clip(demo: Demo, 
             end = word["end_s"]
 
 
+def decoded(path: Path) -> NDArray[np.float64]:
+    """Return a clip in [-1, 1) at 16 kHz."""
+    return decode(str(path), audio_source(StorageConfig())).samples / 32768
+
+
 def test_words_sit_on_the_sound(demo: Demo) -> None:
     # in clean dry clips the sound before the first word, after the last and in long pauses is far weaker
     words = {line["utterance_id"]: line["words"] for line in demo.words}
     clips = [clip for clip in demo.clips if clip["condition"] == "clean"]
     assert len(clips) >= 20
     for clip in clips:
-        samples = decode(str(demo.path / clip["path"]))
+        samples = decoded(demo.path / clip["path"])
         spans = [(round(w["start_s"] * 16_000), round(w["end_s"] * 16_000)) for w in words[clip["utterance_id"]]]
         level = np.sqrt(np.mean(samples[spans[0][0] : spans[-1][1]] ** 2))
         before = samples[: spans[0][0] - 160]  # the MP3 encoder smears by some milliseconds
@@ -142,7 +149,7 @@ def test_voices_have_the_pitch_of_their_gender(demo: Demo) -> None:
     medians: dict[str, list[float]] = {"female": [], "male": []}
     for clip in demo.clips:
         if clip["condition"] == "clean":
-            sound = parselmouth.Sound(decode(str(demo.path / clip["path"])).astype(np.float64), 16_000.0)
+            sound = parselmouth.Sound(decoded(demo.path / clip["path"]), 16_000.0)
             pitch = sound.to_pitch().selected_array["frequency"]
             medians[clip["true_gender"]].append(float(np.median(pitch[pitch > 0])))
     assert min(medians["female"]) > max(medians["male"])

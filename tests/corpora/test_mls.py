@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sift_ray.config import MlsConfig
-from sift_ray.corpora import CorpusError, Utterance, read_corpus
+from sift_ray.corpora import CorpusError, Reading, Utterance, read_corpus
+from sift_ray.corpora.mls import FOLDERS
 from sift_ray.schema import LANGUAGES
 
 METAINFO = """\
@@ -29,10 +31,16 @@ def german(tmp_path: Path) -> Path:
     return folder
 
 
-def read(folder: Path, *lines: str, path: Path | None = None) -> list[Utterance]:
-    transcripts = folder / "train" / "transcripts.txt"
-    transcripts.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
-    return list(read_corpus(MlsConfig(type="mls", name="mls", path=str(path or folder.parent))))
+def read(
+    folder: Path, *lines: str, path: Path | None = None, reading: Reading | None = None, **config: Any
+) -> list[Utterance]:
+    write_lines(folder / "train" / "transcripts.txt", *lines)
+    return list(read_corpus(MlsConfig(type="mls", name="mls", path=str(path or folder.parent), **config), reading))
+
+
+def write_lines(path: Path, *lines: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes("".join(f"{line}\n" for line in lines).encode("utf-8", "surrogateescape"))
 
 
 def clip(folder: Path, utterance_id: str, suffix: str = ".flac") -> Path:
@@ -123,6 +131,15 @@ def test_an_id_cannot_climb_out_of_the_root(german: Path, write_tone: Tone, tmp_
     assert row.reject_reason == "path_outside_root"
 
 
+def test_an_id_cannot_climb_within_the_root(german: Path, write_tone: Tone) -> None:
+    # where these would lead, there is audio
+    write_tone(german / "train" / "audio" / "252" / "252_.._x.flac")
+    write_tone(german / "train" / ".._.._x.flac")
+    write_tone(german / "train" / "audio" / "252" / "b" / "252_a" / "b_x.flac")
+    rows = read(german, "252_.._x\ttext", ".._.._x\ttext", "252/b/252_a/b_x\ttext")
+    assert [row.reject_reason for row in rows] == ["unsafe_id", "unsafe_id", "unsafe_id"]
+
+
 def test_whole_file_problems_say_what_is_missing(german: Path) -> None:
     config = MlsConfig(type="mls", name="mls", path=str(german.parent))
     with pytest.raises(CorpusError, match=r"transcripts\.txt.*incomplete"):
@@ -144,19 +161,104 @@ def test_a_folder_without_a_language_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "mls_polish").mkdir()
     with pytest.raises(CorpusError, match="no folder mls_<language>"):
         list(read_corpus(MlsConfig(type="mls", name="mls", path=str(tmp_path))))
+    with pytest.raises(CorpusError, match="mls_polish: Polish is none of the languages en, de"):
+        list(read_corpus(MlsConfig(type="mls", name="mls", path=str(tmp_path / "mls_polish"))))
 
 
 def test_reading_streams(german: Path, write_tone: Tone) -> None:
     write_tone(clip(german, "252_2543_000000"))
-    (german / "train" / "transcripts.txt").write_text("252_2543_000000\tgut\n" * 3)
+    (german / "train" / "transcripts.txt").write_text("252_2543_000000\tgut\n" * 2000)
     rows = read_corpus(MlsConfig(type="mls", name="mls", path=str(german.parent)))
     assert next(rows).transcript == "gut"
     (german / "train" / "audio" / "252" / "2543" / "252_2543_000000.flac").unlink()
-    assert next(rows).reject_reason == "missing_audio"
+    assert list(rows)[-1].reject_reason == "missing_audio"
 
 
-def test_languages_come_in_the_schemas_order() -> None:
-    from sift_ray.corpora.mls import FOLDERS
+def test_windows_line_ends_and_a_byte_order_mark_are_no_part_of_the_text(german: Path, write_tone: Tone) -> None:
+    write_tone(clip(german, "252_2543_000000"))
+    (german / "metainfo.txt").write_bytes(b"\xef\xbb\xbf" + METAINFO.replace("\n", "\r\n").encode())
+    rows = read(german, "\ufeff252_2543_000000\tein käfer\r", "252_2543_000000\tein \0 käfer\r", "\r")
+    assert [(row.transcript, row.gender) for row in rows] == [("ein käfer", "female"), ("ein \ufffd käfer", "female")]
+    assert [row.reject_reason for row in rows] == [None, "nul_byte"]
 
-    assert tuple(FOLDERS) != ()
-    assert set(FOLDERS) == set(LANGUAGES)
+
+SEGMENTS = (
+    "252_2543_000000\thttp://www.archive.org/download/x/y_64kb.mp3\t401.76\t417.57",
+    "252_2543_000001    http://www.archive.org/download/x/y_64kb.mp3    10     12.5",
+    "252_2543_000002\thttp://www.archive.org/download/x/y_64kb.mp3\t10\tx12.5",
+    "252_2543_000003\t10\t12.5",
+    "252_2543_000004\thttp://www.archive.org/download/x/y_64kb.mp3\t12.5\t12.5",
+    "",
+)
+
+
+def test_durations_come_from_segments_and_no_header_is_read(german: Path, write_tone: Tone) -> None:
+    write_lines(german / "train" / "segments.txt", *SEGMENTS)
+    ids = [f"252_2543_{number:06}" for number in range(6)]
+    for utterance_id in ids[2:]:
+        write_tone(clip(german, utterance_id), seconds=3.25)
+    for utterance_id in ids[:2]:
+        write_lines(clip(german, utterance_id), "this is no audio")
+    rows = read(german, *(f"{utterance_id}\tein satz" for utterance_id in ids))
+    assert [row.reject_reason for row in rows] == [None] * 6
+    assert [row.duration_s for row in rows] == pytest.approx([15.81, 2.5, 3.25, 3.25, 3.25, 3.25], abs=1e-4)
+
+
+def test_audio_that_segments_tell_of_must_be_there(german: Path) -> None:
+    write_lines(german / "train" / "segments.txt", *SEGMENTS)
+    (row,) = read(german, "252_2543_000000\tein satz")
+    assert row.reject_reason == "missing_audio"
+
+
+@pytest.mark.parametrize(("asked", "kept"), [("9hr", [0, 2]), ("1hr", [1, 3])])
+def test_limited_supervision_keeps_the_listed_clips_of_train(
+    german: Path, write_tone: Tone, asked: str, kept: list[int]
+) -> None:
+    ids = [f"252_2543_{number:06}" for number in range(5)]
+    for utterance_id in ids:
+        write_tone(clip(german, utterance_id))
+    lists = german / "train" / "limited_supervision"
+    write_lines(lists / "9hr" / "handles.txt", ids[0], f"{ids[2]}\r", "")
+    write_lines(lists / "1hr" / "0" / "handles.txt", ids[1])
+    write_lines(lists / "1hr" / "5" / "handles.txt", ids[3])
+    write_lines(german / "dev" / "transcripts.txt", "252_2544_000000\tein satz")
+    reading = Reading()
+    lines = [*(f"{utterance_id}\tein satz" for utterance_id in ids), "damaged"]
+    rows = read(german, *lines, reading=reading, limited_supervision=asked)
+    assert [row.utterance_id for row in rows if row.split == "train"] == [*(ids[number] for number in kept), "damaged"]
+    assert [row.utterance_id for row in rows if row.split == "dev"] == ["252_2544_000000"]
+    assert reading.skipped == {("mls", f"mls_german: clips of train that the list {asked} leaves out"): 3}
+
+
+def test_limited_supervision_without_its_list_is_an_error(german: Path) -> None:
+    with pytest.raises(CorpusError, match=r"mls_german/train/limited_supervision/9hr: no ids in a handles\.txt"):
+        read(german, "252_2543_000000\tein satz", limited_supervision="9hr")
+
+
+def test_other_languages_are_counted_and_not_read(german: Path, write_tone: Tone) -> None:
+    write_tone(clip(german, "252_2543_000000"))
+    for name in ("mls_polish", "mls_dutch", "mls_dutch_opus", "mls_portuguese_opus", "mls_french", "mls_klingon"):
+        (german.parent / name).mkdir()
+    (german.parent / "english").mkdir()  # neither named mls_ nor with shards: something else
+    reading = Reading()
+    (row,) = read(german, "252_2543_000000\tein satz", reading=reading, languages=("de",))
+    assert row.language == "de"
+    assert reading.skipped == {
+        ("mls", "folder mls_dutch, as a whole: Dutch is none of the five languages"): 1,
+        ("mls", "folder mls_dutch_opus, as a whole: Dutch is none of the five languages"): 1,
+        ("mls", "folder mls_french, as a whole: language fr is not asked for"): 1,
+        ("mls", "folder mls_polish, as a whole: Polish is none of the five languages"): 1,
+        ("mls", "folder mls_portuguese_opus, as a whole: Portuguese is none of the five languages"): 1,
+    }
+
+
+def test_the_five_languages_are_read_by_their_folders_names(tmp_path: Path) -> None:
+    for language, name in FOLDERS.items():
+        folder = tmp_path / (f"mls_{name}_opus" if language in ("fr", "es") else f"mls_{name}")
+        write_lines(folder / "metainfo.txt", "SPEAKER | GENDER")
+        write_lines(folder / "test" / "transcripts.txt", "1_2_000000\ttext")
+    rows = list(read_corpus(MlsConfig(type="mls", name="mls", path=str(tmp_path))))
+    assert [row.language for row in rows] == list(LANGUAGES)
+    assert [row.data_source for row in rows] == [f"multilingual_librispeech_{language}" for language in LANGUAGES]
+    assert {row.split for row in rows} == {"test"}
+    assert {row.reject_reason for row in rows} == {"missing_audio"}

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
 
 import pytest
 
@@ -14,6 +13,7 @@ INFO = """\
 ID  AGE  GENDER  ACCENTS  REGION COMMENTS 
 p225  23  F    English    Southern  England
 p248  23  F    Indian
+p238  22  F    NorthernIrish  Belfast
 p280  25  F    Unknown    France   (mic2 files unavailable)
 p315  18  M    American   New  England   (Text and mic2 files unavailable)
 p293  22  F    NorthernIrish   Belfast
@@ -38,8 +38,8 @@ def add(root: Path, write_tone: Tone, name: str, text: str | None = "Please call
     return write_tone(root / "wav48_silence_trimmed" / speaker / f"{name}.flac", rate=48_000)
 
 
-def read(root: Path, mic: Literal["mic1", "mic2"] = "mic2") -> list[Utterance]:
-    return list(read_corpus(VctkConfig(type="vctk", name="vctk", path=str(root), mic=mic)))
+def read(root: Path, mic: str = "mic2") -> list[Utterance]:
+    return list(read_corpus(VctkConfig.model_validate({"type": "vctk", "name": "vctk", "path": str(root), "mic": mic})))
 
 
 def test_a_row_in_full_and_one_row_for_two_microphones(root: Path, write_tone: Tone) -> None:
@@ -78,6 +78,13 @@ def test_the_holes_of_the_corpus(root: Path, write_tone: Tone) -> None:
     assert (unlisted.audio_uri or "").endswith("mic2.flac")
 
 
+def test_a_speaker_whose_second_microphone_failed_half_way(root: Path, write_tone: Tone) -> None:
+    for name in ("p362_001_mic1", "p362_001_mic2", "p362_002_mic1", "p362_003_mic2"):
+        add(root, write_tone, name)
+    chosen = {mic: [(row.audio_uri or "")[-9:-5] for row in read(root, mic=mic)] for mic in ("mic1", "mic2")}
+    assert chosen == {"mic1": ["mic1", "mic1", "mic2"], "mic2": ["mic2", "mic1", "mic2"]}
+
+
 @pytest.mark.parametrize(
     ("speaker", "accent"),
     [
@@ -102,6 +109,12 @@ def test_bad_files_are_rejects(root: Path, write_tone: Tone, tmp_path_factory: p
     (root / "wav48_silence_trimmed" / "p225" / "p225_003_mic1.flac").symlink_to(outside)
     add(root, write_tone, "p225_004_mic1", text="Позвоните Стелле")
     add(root, write_tone, "p225_005_mic1", text=" ")
+    add(root, write_tone, "p225_006_mic1", text=None)
+    secret = outside.with_suffix(".txt")
+    secret.write_text("A secret.")
+    (root / "txt" / "p225" / "p225_006.txt").symlink_to(secret)
+    add(root, write_tone, "p225_007_mic1", text="kaputt")
+    (root / "txt" / "p225" / "p225_007.txt").write_bytes(b"Caf\xe9\n")
     rows = read(root)
     assert [row.reject_reason for row in rows] == [
         "empty_audio",
@@ -109,20 +122,27 @@ def test_bad_files_are_rejects(root: Path, write_tone: Tone, tmp_path_factory: p
         "path_outside_root",
         "transcript_script",
         None,
+        "path_outside_root",
+        "not_utf8",
     ]
     assert rows[4].transcript is None
+    assert rows[5].transcript is None
+    assert "p225_006.txt" in (rows[5].reject_detail or "")
 
 
 def test_whole_corpus_problems(root: Path) -> None:
     config = VctkConfig(type="vctk", name="vctk", path=str(root))
     with pytest.raises(CorpusError, match="VCTK is English"):
         list(read_corpus(config.model_copy(update={"languages": ("de",)})))
+    with pytest.raises(CorpusError, match="no folder of a speaker is there"):
+        list(read_corpus(config))
+    (root / "wav48_silence_trimmed" / "p225").mkdir()
     (root / "speaker-info.txt").write_text("nothing of the kind\n")
     with pytest.raises(CorpusError, match=r"speaker-info\.txt:1"):
         list(read_corpus(config))
     (root / "speaker-info.txt").write_text("")
     with pytest.raises(CorpusError, match="empty"):
         list(read_corpus(config))
-    (root / "wav48_silence_trimmed").rmdir()
-    with pytest.raises(CorpusError, match="wav48_silence_trimmed"):
+    (root / "speaker-info.txt").unlink()
+    with pytest.raises(CorpusError, match=r"speaker-info\.txt"):
         list(read_corpus(config))

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 
 from sift_ray.release.layout import shard_path, task_folder
-from sift_ray.release.samples import samples_of
+from sift_ray.release.samples import audio_path, samples_of
 from sift_ray.schema import INSTRUCTIONS, RELEASE
 
 
@@ -116,3 +116,17 @@ def test_folders_are_those_of_the_reference() -> None:
     )
     assert shard_path("dev", "open_ended", "fr", 0) == "dev/open_ended/fr/part-00000.parquet"
     assert task_folder("controllable_generation") == "controllable_generation"
+
+
+@pytest.mark.parametrize(
+    ("uri", "ending"),
+    [
+        ("/data/a.flac#t=1.5,17.25", ".flac"),
+        ("s3://bucket/shard-1.tar#member=deep/a.b.opus&bytes=512,100", ".opus"),
+        ("/data/shard-1.tar#member=bare&bytes=512,100", ".wav"),
+        ("/data/train-00000-of-00001.parquet#row=0.17", ".wav"),
+    ],
+)
+def test_audio_in_a_shard_is_named_after_what_it_is(uri: str, ending: str) -> None:
+    path = audio_path(pa.array(["vctk_en"]), pa.array(["a"]), pa.array([uri]))
+    assert path.to_pylist() == [f"vctk_en/a{ending}"]

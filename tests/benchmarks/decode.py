@@ -1,0 +1,205 @@
+"""How fast decoding is against the bare libraries, alone and as the stage of a job.
+
+    python -m tests.benchmarks.decode
+
+Speech of the demo corpora is joined to clips of 5 to 20 s and written in each format. First `decode` and the bare calls
+(`soundfile.read` as float32, `soxr.resample` HQ where the rate is another) take turns on every file, in one process;
+processor time is compared, which other work on the machine disturbs least. Then the clips go, many times over, through
+Ray Data as `annotate` has it, with two workers, in turns with two processes that make the bare calls on the same
+files; wall-clock time is compared. Medians of several turns are printed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import multiprocessing
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(variable, "1")
+os.environ.setdefault("RAY_AUTH_MODE", "disabled")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+
+import numpy as np
+import soundfile as sf
+import soxr
+from numpy.typing import NDArray
+
+from sift_ray.audio.decode import decode
+from sift_ray.config import DecodeConfig, RayConfig, StorageConfig
+from sift_ray.corpora.audio_source import AudioSource
+from sift_ray.corpora.demo import write_demo
+
+CLIPS = 48
+TURNS = 15
+WORKERS = 2
+STAGE_TURNS = 5
+STAGE_S = 12.0  # of one worker's bare calls in a turn
+BLOCKS = 16  # as annotate cuts a wave for two workers
+FORMATS: dict[str, tuple[str, int, dict[str, str]]] = {
+    "flac 16 kHz": ("flac", 16_000, {}),
+    "mp3 48 kHz": ("mp3", 48_000, {}),
+    "opus 48 kHz": ("opus", 48_000, {"format": "OGG", "subtype": "OPUS"}),
+    "opus 16 kHz": ("opus", 16_000, {"format": "OGG", "subtype": "OPUS"}),
+}
+
+
+def write_clips(folder: Path) -> dict[str, list[str]]:
+    """Return the files of each format; all formats hold the same clips."""
+    demo = write_demo(folder / "demo", minutes=4)
+    assert demo.vctk is not None
+    recordings = sorted(demo.vctk.rglob("*.flac")) + sorted(demo.common_voice.rglob("*.mp3"))
+    draw = np.random.default_rng(0)
+    files: dict[str, list[str]] = {name: [] for name in FORMATS}
+    for clip in range(CLIPS):
+        length = draw.uniform(5, 20)
+        parts: list[NDArray[np.float32]] = []
+        while sum(map(len, parts)) < length * 48_000:
+            samples, rate = sf.read(recordings[draw.integers(len(recordings))], dtype="float32")
+            parts.append(soxr.resample(samples, rate, 48_000))
+        speech = np.concatenate(parts)[: round(length * 48_000)]
+        for name, (suffix, rate, options) in FORMATS.items():
+            path = folder / f"{clip}_{rate}.{suffix}"
+            sf.write(path, soxr.resample(speech, 48_000, rate), rate, **options)
+            files[name].append(str(path))
+    return files
+
+
+def bare(path: str) -> NDArray[np.float32]:
+    """The least that has to be done."""
+    samples, rate = sf.read(path, dtype="float32")
+    return samples if rate == 16_000 else soxr.resample(samples, rate, 16_000, quality="HQ")
+
+
+def alone(files: Sequence[str]) -> tuple[float, float, float]:
+    """Return the medians of processor seconds, bare and ours, and of their ratio, over turns on all files."""
+    source = AudioSource(StorageConfig())
+    ways: list[Callable[[str], Any]] = [bare, lambda path: decode(path, source)]
+    turns = []
+    for turn in range(-1, TURNS):
+        spent = [0.0, 0.0]
+        for number, path in enumerate(files):
+            # each way comes first for every other file, so that neither has the warmer caches
+            for way in (0, 1) if (number + turn) % 2 else (1, 0):
+                start = time.process_time()
+                ways[way](path)
+                spent[way] += time.process_time() - start
+        if turn >= 0:
+            turns.append((*spent, spent[0] / spent[1]))
+    return tuple(map(statistics.median, zip(*turns, strict=True)))  # type: ignore[return-value]
+
+
+def bare_worker(files: Sequence[str], ready: Any, ends: Any) -> None:
+    """Make the bare calls, once all workers are there."""
+    bare(files[0])
+    ready.wait()
+    for path in files:
+        bare(path)
+    ends.put(time.monotonic())
+
+
+def bare_wall(rows: Sequence[str]) -> float:
+    """Return the seconds that `WORKERS` bare processes take for `rows`, without their start."""
+    context = multiprocessing.get_context("spawn")
+    ready, ends = context.Barrier(WORKERS + 1), context.Queue()
+    workers = [context.Process(target=bare_worker, args=(rows[part::WORKERS], ready, ends)) for part in range(WORKERS)]
+    for worker in workers:
+        worker.start()
+    ready.wait()
+    start = time.monotonic()
+    last = max(ends.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+    return last - start
+
+
+def stage_wall(rows: Sequence[str]) -> float:
+    """Return the seconds that the stage takes for `rows` in the Ray that is open."""
+    import pyarrow as pa
+    import ray
+
+    from sift_ray.pipeline.annotate_actors import decode_batch
+    from sift_ray.pipeline.session import task_limits
+    from sift_ray.schema import UTTERANCES, conform
+
+    config = DecodeConfig()
+    same = dict.fromkeys(("corpus", "data_source", "language", "split"), ["-"] * len(rows))
+    numbers = pa.array(range(len(rows)))
+    table = conform(
+        pa.table(
+            {
+                **same,
+                "unit_id": numbers,
+                "utterance_id": numbers.cast(pa.string()),
+                "audio_uri": list(rows),
+                "status": ["ok"] * len(rows),
+            }
+        ),
+        UTTERANCES,
+    )
+    start = time.monotonic()
+    bounds = np.linspace(0, len(rows), BLOCKS + 1).astype(int)
+    pieces = [ray.put(table.take(pa.array(np.arange(a, b)))) for a, b in itertools.pairwise(bounds)]
+    dataset = ray.data.from_arrow_refs(pieces).map_batches(
+        decode_batch,
+        fn_kwargs={"config": config, "storage": StorageConfig()},
+        batch_size=config.pool.batch_rows,
+        batch_format="pyarrow",
+        num_cpus=config.pool.num_cpus,
+        ray_remote_args_fn=task_limits(RayConfig()),
+    )
+    decoded = 0
+    for bundle in dataset.iter_internal_ref_bundles():
+        for block in ray.get(list(bundle.block_refs)):
+            decoded += block.column("status").to_pylist().count("ok")
+    assert decoded == len(rows), f"{len(rows) - decoded} clips were rejected"
+    return time.monotonic() - start
+
+
+def through_the_stage(files: dict[str, list[str]], bare_s: dict[str, float]) -> None:
+    """Print the stage's part; `bare_s` are the seconds of the bare calls for all files of a format."""
+    import ray
+    import ray.data
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    print(f"\nstart-up of the stage, with its workers: {stage_wall(files['flac 16 kHz'][: 2 * WORKERS]):.1f} s")
+    print(f"{'through Ray':<14}{'clips':>8}{'audio h':>9}{'bare s':>9}{'ours s':>9}{'speed':>8}")
+    for name, paths in files.items():
+        rows = paths * max(1, round(STAGE_S * WORKERS / bare_s[name]))
+        stage_wall(paths)
+        turns = []
+        for _ in range(STAGE_TURNS):
+            one, other = bare_wall(rows), stage_wall(rows)
+            turns.append((one, other, one / other))
+        one, other, speed = map(statistics.median, zip(*turns, strict=True))
+        hours = sum(sf.info(path).duration for path in paths) / 3600 * len(rows) / len(paths)
+        print(f"{name:<14}{len(rows):>8}{hours:>9.1f}{one:>9.1f}{other:>9.1f}{speed:>8.2f}", flush=True)
+    ray.shutdown()
+
+
+def main() -> None:
+    """Write the clips, and print both parts."""
+    with tempfile.TemporaryDirectory(prefix="sift-ray-benchmark-") as folder:
+        files = write_clips(Path(folder))
+        seconds = sum(sf.info(path).duration for path in files["flac 16 kHz"])
+        print(f"{CLIPS} clips of 5 to 20 s, {seconds:.0f} s in all; processor seconds for all of them")
+        print(f"{'one process':<14}{'bare s':>9}{'ours s':>9}{'speed':>8}")
+        bare_s = {}
+        for name, paths in files.items():
+            bare_s[name], ours, speed = alone(paths)
+            print(f"{name:<14}{bare_s[name]:>9.3f}{ours:>9.3f}{speed:>8.2f}", flush=True)
+        through_the_stage(files, bare_s)
+
+
+if __name__ == "__main__":
+    main()
