@@ -64,6 +64,7 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
         store = Seaweed(f"http://127.0.0.1:{port}")
         _wait(store, server, folder / "log")
         yield store
+        assert server.poll() is None, f"the server ended by itself: {(folder / 'log').read_text()[-2000:]}"
     finally:
         server.kill()
         server.wait()

@@ -39,7 +39,8 @@ def parquet_manifest_rows(
         for column in needed:
             if footer is not None and column not in columns:
                 raise CorpusError(missing_column(f"{folder.uri}/{path}", column, columns))
-        for row in shard_rows(folder, path, COLUMNS, reading, read_header="duration" not in columns):
+        told = "duration" in columns
+        for row in shard_rows(folder, path, COLUMNS, reading, read_header=not told, names_files=True):
             values, problem = texts_of(row.values)
             if row.audio_uri is None and row.audio_path is not None:
                 values["audio"] = row.audio_path

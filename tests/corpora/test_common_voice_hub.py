@@ -191,6 +191,13 @@ def test_bad_rows_and_damaged_shards_cost_no_other_row(tmp_path: Path, mp3: byte
     assert reading.skipped == {("cv", "split validated"): 1}
 
 
+def test_a_shard_that_cant_be_read_may_hold_the_wanted_language(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train-00000.parquet").write_bytes(b"no Parquet at all")
+    (row,) = read(tmp_path, languages=["fr"])
+    assert (row.language, row.split, row.reject_reason) == ("und", "train", "unreadable_shard")
+
+
 def test_whole_corpus_problems(tmp_path: Path, mp3: bytes) -> None:
     shard = write(tmp_path / "de/train/0000.parquet", clip("c1.mp3", mp3))
     with pytest.raises(CorpusError, match="`validated` takes an extracted release"):

@@ -13,9 +13,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
+from pydantic import TypeAdapter
 
+from sift_ray.audio.decode import DecodeError, decode
+from sift_ray.config import CorpusConfig, StorageConfig
 from sift_ray.config_file import parse_config
-from sift_ray.corpora import CorpusError
+from sift_ray.corpora import CorpusError, Reading, read_corpus
 from sift_ray.pipeline.build import annotate, plan
 
 from ..conftest import rows_of, run_stages
@@ -23,6 +26,7 @@ from ..layouts import Demo, DemoClip, Layout, read_demo
 from ..layouts.hub import common_voice_hub, embedded, mls_hub, vctk_hub, write_shard
 from ..layouts.lists import manifest_parquet, manifest_tsv, write_tar
 from ..layouts.trees import common_voice_15, mls_flac, vctk
+from ..seaweed import Seaweed
 
 pytestmark = pytest.mark.integration
 
@@ -305,10 +309,46 @@ def test_what_was_planned_is_annotated_or_rejected(outcome: Outcome) -> None:
 def test_damage_costs_its_own_rows_alone(outcome: Outcome, make: Callable[[Demo, Path], Bad]) -> None:
     bad = outcome.bad[make.__name__]
     rows = [row for row in outcome.annotated if row["corpus"] == bad.corpus["name"]]
-    named = {row["utterance_id"]: row["reject_reason"] or row["status"] for row in rows}
-    lost = [named.pop(name) for name in sorted(named) if name.startswith(f"{bad.corpus['name']}#")]
-    assert named == bad.ends
+    check_ends(bad, {row["utterance_id"]: row["reject_reason"] or row["status"] for row in rows})
+
+
+def check_ends(bad: Bad, ends: dict[str, str]) -> None:
+    lost = [ends.pop(name) for name in sorted(ends) if name.startswith(f"{bad.corpus['name']}#")]
+    assert ends == bad.ends
     assert lost == ["unreadable_shard"] * bad.lost
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        nul_bom_and_crlf,
+        truncated_tar_and_one_that_is_none,
+        mls_pages,
+        common_voice_pages,
+        damaged_clip_in_a_page_without_checksum,
+        one_shard_in_a_hundred,
+    ],
+)
+def test_damage_in_a_bucket_is_told_as_on_disk(
+    seaweed: Seaweed, demo: Demo, tmp_path: Path, make: Callable[[Demo, Path], Bad]
+) -> None:
+    bad = make(demo, tmp_path)
+    address = seaweed.upload(tmp_path, f"bad/{make.__name__}")
+    shutil.rmtree(tmp_path)
+    section = {**bad.corpus, "path": bad.corpus["path"].replace(str(tmp_path), address)}
+    config: CorpusConfig = TypeAdapter(CorpusConfig).validate_python(section)
+    reading = Reading(StorageConfig(endpoint_url=seaweed.endpoint))
+    ends = {}
+    for row in read_corpus(config, reading):
+        end = row.reject_reason
+        if end is None:
+            assert row.audio_uri is not None
+            try:
+                decode(row.audio_uri, reading.source)
+            except DecodeError as error:
+                end = error.reason
+        ends[row.utterance_id] = end or "ok"
+    check_ends(bad, ends)
 
 
 def test_details_name_the_damaged_file(outcome: Outcome) -> None:
