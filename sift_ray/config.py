@@ -81,7 +81,7 @@ class MlsConfig(_CorpusBase):
 
 
 class CommonVoiceConfig(_CorpusBase):
-    """Common Voice: a `cv-corpus-<version>` folder, which holds a folder a language, or hub Parquet."""
+    """Common Voice: a folder of `cv-corpus-<version>` folders, one of them, a language's in one, or hub Parquet."""
 
     type: Literal["common_voice"]
     validated: bool = False  # train also holds the validated clips that are in none of train, dev and test
@@ -133,7 +133,7 @@ class LhotseConfig(_ListConfig):
 
 
 class KaldiConfig(_ListConfig):
-    """A Kaldi data folder: `wav.scp`, `text`, `utt2spk`, `segments`."""
+    """A Kaldi data folder: `wav.scp`, `text`, `utt2spk`, `segments`; `root` is where the recipe was run."""
 
     type: Literal["kaldi"]
 

@@ -141,7 +141,8 @@ def _by_pyav(file: BinaryIO, selection: Selection, unknown: UnknownFormatError) 
 
 def _clipping_ratio(clip: NativeClip, uri: str) -> float:
     samples = clip.samples
-    whole = _STEPS if samples.dtype == np.int16 else 1.0
+    # (against a float, every int16 would become one)
+    whole, full = (_STEPS, round(clip.full_scale * _STEPS)) if samples.dtype == np.int16 else (1.0, clip.full_scale)
     high, low = float(samples.max()), float(samples.min())  # of one that is no number, both are none
     peak = max(high, -low) / whole
     if not np.isfinite(high - low):
@@ -153,8 +154,8 @@ def _clipping_ratio(clip: NativeClip, uri: str) -> float:
         raise DecodeError("silent", f"{uri}: no sample above -80 dBFS")
     if peak < clip.full_scale:
         return 0.0
-    loud = (samples >= clip.full_scale * whole) | (samples <= -clip.full_scale * whole)
-    return float((loud if loud.ndim == 1 else loud.any(axis=1)).mean())
+    loud = (samples >= full) | (samples <= -full)
+    return float(np.count_nonzero(loud if loud.ndim == 1 else loud.any(axis=1)) / len(loud))
 
 
 def _mono(samples: NDArray[Any], uri: str) -> NDArray[Any]:
@@ -174,8 +175,9 @@ def _sixteen_bits(samples: NDArray[Any], rate: int) -> NDArray[np.int16]:
         return cast(NDArray[np.int16], samples)
     if rate != SAMPLE_RATE:
         samples = soxr.resample(samples, rate, SAMPLE_RATE, quality="HQ")
-    scaled = samples * np.float32(_STEPS)
-    np.rint(scaled, out=scaled)
+    # in place: the samples are nobody else's
+    samples *= np.float32(_STEPS)
+    np.rint(samples, out=samples)
     # the filter may overshoot full scale
-    np.clip(scaled, -_STEPS, _STEPS - 1, out=scaled)
-    return cast(NDArray[np.int16], scaled.astype(np.int16))
+    np.clip(samples, -_STEPS, _STEPS - 1, out=samples)
+    return cast(NDArray[np.int16], samples.astype(np.int16))

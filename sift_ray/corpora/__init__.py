@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Final
 
 from sift_ray.config import (
     CommonVoiceConfig,
@@ -18,11 +19,15 @@ from sift_ray.config import (
     WebDatasetConfig,
 )
 from sift_ray.corpora.common_voice import read_common_voice
+from sift_ray.corpora.kaldi import read_kaldi
+from sift_ray.corpora.lhotse_manifest import read_lhotse
 from sift_ray.corpora.manifest import read_manifest
 from sift_ray.corpora.mls import read_mls
+from sift_ray.corpora.nemo import read_nemo
 from sift_ray.corpora.reading import Reading, checked
 from sift_ray.corpora.utterance import CorpusError, Utterance
 from sift_ray.corpora.vctk import read_vctk
+from sift_ray.corpora.webdataset import read_webdataset
 
 __all__ = ["CorpusError", "Reading", "Utterance", "read_corpus"]
 
@@ -37,37 +42,7 @@ def read_corpus(config: CorpusConfig, reading: Reading | None = None) -> Iterato
         CorpusError: the corpus can't be read as a whole (no such folder, a column missing in a table).
     """
     reading = reading or Reading()
-    return checked(_read(config, reading), reading)
-
-
-def _read(config: CorpusConfig, reading: Reading) -> Iterator[Utterance]:
-    match config:
-        case MlsConfig():
-            return read_mls(config, reading)
-        case CommonVoiceConfig():
-            return read_common_voice(config, reading)
-        case VctkConfig():
-            return read_vctk(config, reading)
-        case ManifestConfig():
-            return read_manifest(config, reading)
-        case NemoConfig():
-            from sift_ray.corpora.nemo import read_nemo
-
-            return read_nemo(config, reading)
-        case LhotseConfig():
-            from sift_ray.corpora.lhotse_manifest import read_lhotse
-
-            return read_lhotse(config, reading)
-        case KaldiConfig():
-            from sift_ray.corpora.kaldi import read_kaldi
-
-            return read_kaldi(config, reading)
-        case WebDatasetConfig():
-            from sift_ray.corpora.webdataset import read_webdataset
-
-            return read_webdataset(config, reading)
-        case DemoConfig():
-            return _read_demo(config, reading)
+    return checked(_READERS[type(config)](config, reading), reading)
 
 
 def _read_demo(config: DemoConfig, reading: Reading) -> Iterator[Utterance]:
@@ -85,3 +60,16 @@ def _read_demo(config: DemoConfig, reading: Reading) -> Iterator[Utterance]:
     if demo.vctk is not None:
         vctk = VctkConfig(type="vctk", name=f"{name}_vctk", path=str(demo.vctk), license=license_)
         yield from read_vctk(vctk, reading)
+
+
+_READERS: Final[Mapping[type, Callable[..., Iterator[Utterance]]]] = {
+    MlsConfig: read_mls,
+    CommonVoiceConfig: read_common_voice,
+    VctkConfig: read_vctk,
+    ManifestConfig: read_manifest,
+    NemoConfig: read_nemo,
+    LhotseConfig: read_lhotse,
+    KaldiConfig: read_kaldi,
+    WebDatasetConfig: read_webdataset,
+    DemoConfig: _read_demo,
+}

@@ -15,12 +15,11 @@ from pathlib import PurePosixPath
 from typing import Final, NamedTuple
 
 from sift_ray.config import KaldiConfig
-from sift_ray.corpora.lhotse_manifest import language_of
 from sift_ray.corpora.listed import ListRow, list_root, listed_utterance
 from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.tree import Tree, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
-from sift_ray.corpora.values import damaged, gender_of
+from sift_ray.corpora.values import damaged, gender_of, language_of
 
 _BLANKS: Final = " \t\v\f\r"  # what separates fields; other languages' spaces are text
 _GAP: Final = re.compile(f"[{_BLANKS}]+")

@@ -8,7 +8,6 @@ ends at the first damaged line. No audio is loaded through it, so that no comman
 from __future__ import annotations
 
 import math
-import re
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -19,6 +18,7 @@ from sift_ray.corpora.listed import ListRow, json_records, list_root, listed_utt
 from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.tree import Tree, open_file, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
+from sift_ray.corpora.values import language_of
 from sift_ray.schema import SAMPLE_RATE
 
 _SAME_S: Final = 0.002  # times this near are one, as in Lhotse's own validation
@@ -26,13 +26,6 @@ _WORDLESS_S: Final = 0.1  # with more than this of a supervision cut off, a word
 _SAVE: Final = "write its audio to files with CutSet.save_audios"
 # Lhotse checks nothing beforehand: what it raises depends on where it stumbles
 _LHOTSE_RAISES: Final = (AssertionError, AttributeError, LookupError, TypeError, ValueError)
-_LANGUAGES: Final = {
-    **dict.fromkeys(("en", "eng", "english"), "en"),
-    **dict.fromkeys(("de", "deu", "ger", "german"), "de"),
-    **dict.fromkeys(("fr", "fra", "fre", "french"), "fr"),
-    **dict.fromkeys(("it", "ita", "italian"), "it"),
-    **dict.fromkeys(("es", "spa", "spanish"), "es"),
-}
 
 
 class _UnusableError(Exception):
@@ -63,14 +56,6 @@ class _Piece(NamedTuple):
     channel: object
     span: tuple[float, float]
     bounds: tuple[float, float]
-
-
-def language_of(text: str) -> str | None:
-    """Return the code of one of the five languages for an English name or an ISO 639 code, else None.
-
-    A region or variety may follow: `en-US`, `de_DE`, `English-Nigeria`.
-    """
-    return _LANGUAGES.get(re.split("[-_]", text.strip().lower(), maxsplit=1)[0])
 
 
 def read_lhotse(config: LhotseConfig, reading: Reading) -> Iterator[Utterance]:

@@ -7,12 +7,12 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from sift_ray.config import NemoConfig
-from sift_ray.corpora.lhotse_manifest import language_of
 from sift_ray.corpora.listed import ListRow, json_records, list_root, listed_utterance, numbers_of, texts_of
 from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.tar_index import TarIndexes
 from sift_ray.corpora.tree import open_file, text_lines
 from sift_ray.corpora.utterance import Utterance
+from sift_ray.corpora.values import language_of
 
 # a manifest's columns by NeMo's keys, the first that is there
 _KEYS: Final = {

@@ -35,8 +35,8 @@ class ShardRow:
     Attributes:
         values: The asked-for columns that the shard has, by name; text that is not UTF-8 has lone surrogates.
         where: Shard, row group and row, for details.
-        audio_uri: Address of the row's embedded audio; None where the row could not be read.
-        audio_path: The file name that stands beside the bytes, if any.
+        audio_uri: Address of the row's embedded audio; None where the row could not be read, or names a file.
+        audio_path: The file name that stands beside the bytes, if any, or in their place.
         duration_s: From the audio's header, where headers are read and `read_header` asked for it; else None.
         reason: Why the row can't be used (a slug), or None.
         detail: The same for a person.
@@ -79,7 +79,14 @@ def shard_footer(tree: Tree, path: str) -> Footer | None:
 
 
 def shard_rows(
-    tree: Tree, path: str, columns: Sequence[str], reading: Reading, *, audio: str = "audio", read_header: bool = True
+    tree: Tree,
+    path: str,
+    columns: Sequence[str],
+    reading: Reading,
+    *,
+    audio: str = "audio",
+    read_header: bool = True,
+    names_files: bool = False,
 ) -> Iterator[ShardRow]:
     """Yield the rows of one Parquet shard, in order; those that can't be read too, with their reason.
 
@@ -94,6 +101,7 @@ def shard_rows(
         reading: Says whether headers are read, unless `read_header` does without.
         audio: The column of the audio: binary, or a struct with `bytes` and mostly `path`.
         read_header: False leaves the audio's bytes unread (the duration stands elsewhere), where none are missing.
+        names_files: Whether the column may also be text: each row's `audio_path`, without an `audio_uri`.
 
     Raises:
         CorpusError: the shard has no such audio column, or the object store failed.
@@ -110,12 +118,12 @@ def shard_rows(
         except _DAMAGE as error:
             yield _unreadable(where, error)
             return
-        audio_column = _AudioColumn.of(schema, audio, where)
+        audio_column = _AudioColumn.of(schema, audio, where, names_files=names_files)
         wanted = [name for name in columns if name in schema.names and name != audio]
         headers = read_header and reading.read_headers
         for group in range(shard.num_row_groups):
             for row in _group_rows(shard, group, audio_column, wanted, where, headers=headers):
-                if row.reason != "unreadable_shard":
+                if row.reason != "unreadable_shard" and not audio_column.named:
                     row.audio_uri = str(AudioUri(located, row=row.row, column=audio))
                 yield row
 
@@ -135,12 +143,15 @@ class _AudioColumn(NamedTuple):
     name: str
     nested: bool
     has_path: bool
+    named: bool = False  # the column names files and holds none
 
     @classmethod
-    def of(cls, schema: pa.Schema, name: str, where: str) -> _AudioColumn:
+    def of(cls, schema: pa.Schema, name: str, where: str, *, names_files: bool) -> _AudioColumn:
         if name not in schema.names:
             raise CorpusError(f"{where}: no column {name!r}; there are {', '.join(schema.names)}")
         kind = schema.field(name).type
+        if names_files and _is_text(kind):
+            return cls(name, nested=False, has_path=False, named=True)
         nested = pa.types.is_struct(kind)
         parts = {part.name: part.type for part in kind} if nested else {"bytes": kind}
         if not _is_binary(parts.get("bytes")):
@@ -163,8 +174,12 @@ def _group_rows(
     shard: Any, group: int, audio: _AudioColumn, wanted: list[str], where: str, *, headers: bool
 ) -> Iterator[ShardRow]:
     footer = shard.metadata.row_group(group)
-    with_audio = headers or audio.missing_in(footer)
-    columns = [*wanted, *([audio.bytes] if with_audio else []), *([f"{audio.name}.path"] if audio.has_path else [])]
+    with_audio = not audio.named and (headers or audio.missing_in(footer))
+    columns = [
+        *wanted,
+        *([audio.bytes] if with_audio or audio.named else []),
+        *([f"{audio.name}.path"] if audio.has_path else []),
+    ]
     batches = shard.iter_batches(
         _ROWS_WITH_AUDIO if with_audio else _ROWS_WITHOUT, row_groups=[group], columns=columns, use_threads=False
     )
@@ -197,6 +212,8 @@ def _audio_of(batch: Any, audio: _AudioColumn) -> tuple[Any, list[str | None] | 
     if audio.name not in batch.schema.names:
         return None, None
     column = batch.column(audio.name)
+    if audio.named:
+        return None, _values(column)
     if not audio.nested:
         return column, None
     parts = dict(zip((part.name for part in column.type), column.flatten(), strict=True))
@@ -221,12 +238,16 @@ def _values(column: Any) -> list[Any]:
     try:
         values: list[Any] = column.to_pylist()
     except UnicodeDecodeError:
-        if not pa.types.is_string(column.type) and not pa.types.is_large_string(column.type):
+        if not _is_text(column.type):
             raise
         # Parquet says that text is UTF-8, and no writer need check it
         texts = column.cast(pa.large_binary()).to_pylist()
         values = [None if text is None else text.decode("utf-8", "surrogateescape") for text in texts]
     return values
+
+
+def _is_text(kind: Any) -> bool:
+    return any(test(kind) for test in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view))
 
 
 def _is_binary(kind: Any) -> bool:

@@ -96,10 +96,10 @@ def checked(utterances: Iterator[Utterance], reading: Reading) -> Iterator[Utter
                     utterance.reject("missing_audio", f"{utterance.where}: no audio is named")
                 elif utterance.reject_reason is None:
                     uri = parse_audio_uri(utterance.audio_uri)
-                    if uri.row is None and uri.bytes is None:
+                    if uri.row is None:
                         if utterance.duration_s is None and reading.read_headers and uri.scheme != "https":
                             waiting.append((utterance, uri))
-                        elif not uri.scheme:
+                        elif uri.bytes is None and not uri.scheme:
                             _check_there(utterance, uri, reading)
             list(pool.map(partial(_take_duration, reading), waiting))
             yield from batch

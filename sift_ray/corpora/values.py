@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 
 from sift_ray.schema import AGES, SPLITS
@@ -17,6 +18,13 @@ _GENDERS = {
 }
 _AGE_SPELLINGS = {"fourties": "forties"}  # Common Voice's own
 _SPLITS = {"train": "train", "dev": "dev", "test": "test", "validation": "dev", "valid": "dev", "val": "dev"}
+_LANGUAGES = {
+    **dict.fromkeys(("en", "eng", "english"), "en"),
+    **dict.fromkeys(("de", "deu", "ger", "german"), "de"),
+    **dict.fromkeys(("fr", "fra", "fre", "french"), "fr"),
+    **dict.fromkeys(("it", "ita", "italian"), "it"),
+    **dict.fromkeys(("es", "spa", "spanish"), "es"),
+}
 
 
 def gender_of(text: str | None) -> str | None:
@@ -40,6 +48,14 @@ def age_of(text: str | None) -> str | None:
 def text_of(text: str | None) -> str | None:
     """Return the text in NFC with runs of whitespace as one space, or None when nothing is left."""
     return " ".join(unicodedata.normalize("NFC", text or "").split()) or None
+
+
+def language_of(text: str) -> str | None:
+    """Return the code of one of the five languages for an English name or an ISO 639 code, else None.
+
+    A region or variety may follow: `en-US`, `de_DE`, `English-Nigeria`.
+    """
+    return _LANGUAGES.get(re.split("[-_]", text.strip().lower(), maxsplit=1)[0])
 
 
 def split_of(text: str) -> str | None:

@@ -90,6 +90,7 @@ class SortedSpool:
             order = self._order(table)
             parts = (order[first : first + _TAKEN_ROWS] for first in range(0, len(order), _TAKEN_ROWS))
             self._runs.append(self._write_run(table.take(part) for part in parts))
+            pa.default_memory_pool().release_unused()  # (it would keep several times what is in use)
 
     def _write_run(self, tables: Iterable[pa.Table]) -> Path:
         path = self._folder / f"{self._written:06d}.arrow"
@@ -113,6 +114,7 @@ class SortedSpool:
                 limit = min((cursor.last for cursor in cursors if cursor.more), default=None)
                 yield self._sorted(pa.concat_tables([cursor.take(limit) for cursor in cursors]).combine_chunks())
                 cursors = [cursor for cursor in cursors if cursor.more or cursor.rows]
+                pa.default_memory_pool().release_unused()
 
     def _sorted(self, table: pa.Table) -> pa.Table:
         return table.take(self._order(table))

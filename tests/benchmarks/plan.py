@@ -23,7 +23,27 @@ ROWS = (10_000, 100_000, 1_000_000)
 LINKS_A_FILE = 60_000  # ext4 allows 65,000
 CLIPS_A_SPEAKER = 40
 HEADER = "client_id\tpath\tsentence\tup_votes\tdown_votes\tage\tgender\taccents\tvariant\tlocale\tsegment\n"
-WORDS = "der die das Haus steht am alten Fluss und niemand weiß seit wann über Nacht fiel dort viel Schnee".split()
+WORDS = [
+    "der",
+    "die",
+    "das",
+    "Haus",
+    "steht",
+    "am",
+    "alten",
+    "Fluss",
+    "und",
+    "niemand",
+    "weiß",
+    "seit",
+    "wann",
+    "über",
+    "Nacht",
+    "fiel",
+    "dort",
+    "viel",
+    "Schnee",
+]
 
 
 def write_tree(root: Path, rows: int) -> None:

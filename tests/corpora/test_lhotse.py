@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from sift_ray.config import LhotseConfig
 from sift_ray.corpora import CorpusError, Reading, Utterance, read_corpus
 from sift_ray.corpora.audio_uri import parse_audio_uri
-from sift_ray.corpora.lhotse_manifest import language_of, read_lhotse
+from sift_ray.corpora.lhotse_manifest import read_lhotse
+from sift_ray.corpora.values import language_of
 
 RATE = 16_000
 
