@@ -58,6 +58,8 @@ def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     command = [weed, "server", "-s3", f"-s3.port={port}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-dir={folder}"]
     command += [f"-{name}.port={number}" for name, number in ports.items()]
     command += [f"-{name}.port.grpc={_free_port()}" for name in ports] + [f"-s3.port.grpc={_free_port()}"]
+    # catalogs of tables listen on fixed ports, where a second server could not start
+    command += ["-s3.port.iceberg=0", "-s3.port.lance=0", "-master.telemetry=false"]
     with (folder / "log").open("wb") as log:
         server = subprocess.Popen(command, stdout=log, stderr=log)
     try:

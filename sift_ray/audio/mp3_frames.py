@@ -43,16 +43,13 @@ def walk_frames(data: bytes) -> Mp3Frames | None:
     """
     place = _behind_tags(data)
     kind = _kind(data[place : place + 4])
-    lengths: dict[bytes, int] = {}
     if kind is None or not _length(data[place : place + 4], kind):
         return None
     first = data[place : place + _TAG_REACH]
-    frames, size = 0, len(data)
-    while place + 4 <= size:
-        header = data[place : place + 4]
-        length = lengths.get(header)
-        if length is None:
-            length = lengths[header] = _length(header, kind)
+    lengths = _Lengths(kind)
+    frames, last = 0, len(data) - 4
+    while place <= last:
+        length = lengths[data[place : place + 4]]
         if not length:
             break
         place += length
@@ -61,9 +58,21 @@ def walk_frames(data: bytes) -> Mp3Frames | None:
     return Mp3Frames(
         samples=(frames - tagged) * (1152 if kind[0] == 1 else 576),
         tagged=tagged,
-        cut_short=place > size,
+        cut_short=place > len(data),
         damaged_at=place if _has_frames(data, place, kind) else None,
     )
+
+
+class _Lengths(dict[bytes, int]):
+    """Frames' bytes by header: a file has few different ones."""
+
+    def __init__(self, kind: tuple[int, int]) -> None:
+        super().__init__()
+        self._kind = kind
+
+    def __missing__(self, header: bytes) -> int:
+        self[header] = length = _length(header, self._kind)
+        return length
 
 
 def _behind_tags(data: bytes) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from io import SEEK_END
 from pathlib import Path
-from typing import BinaryIO, Final
+from typing import BinaryIO, Final, cast
 
 import soundfile as sf
 
@@ -137,8 +137,8 @@ def _mp3_frames(claimed: int, content: bytes, name: str) -> int:
 def _last_bytes(file: str | BinaryIO, most: int) -> bytes:
     """Return a file's last bytes, all where it has no more than `most`; one that is being read stays where it is."""
     if isinstance(file, str):
-        with Path(file).open("rb") as opened:
-            return _last_bytes(opened, most)
+        with Path(file).open("rb", buffering=0) as opened:
+            return _last_bytes(cast(BinaryIO, opened), most)
     place = file.tell()
     size = file.seek(0, SEEK_END)
     file.seek(max(0, size - most))

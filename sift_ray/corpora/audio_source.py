@@ -260,10 +260,9 @@ class _RowGroupCursor:
         if not 0 <= group < footer.num_row_groups:
             raise AudioUnavailableError("unreadable_shard", f"{file}: no row group {group} of {footer.num_row_groups}")
         name, self._struct = _bytes_column(file, footer.schema.to_arrow_schema(), column)
-        chunks = (footer.row_group(group).column(index) for index in range(footer.num_columns))
-        size = sum(chunk.total_compressed_size for chunk in chunks if chunk.path_in_schema == name)
         # piecewise reading makes room for as much as a page's header claims, two gigabytes if it is damaged
-        step = 0 if size <= _MOST_COLUMN else _COLUMN_READ
+        # (the column's own size would be nearer, but to ask a damaged footer for it ends the process)
+        step = 0 if footer.row_group(group).total_byte_size <= _MOST_COLUMN else _COLUMN_READ
         shard = pq.ParquetFile(
             stream, metadata=footer, buffer_size=step, pre_buffer=False, page_checksum_verification=True
         )

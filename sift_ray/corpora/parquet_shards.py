@@ -24,6 +24,7 @@ from sift_ray.corpora.values import printable
 _ROWS_WITH_AUDIO: Final = 16
 _ROWS_WITHOUT: Final = 1024
 _READ_AHEAD: Final = 1 << 20
+_MOST_COLUMN: Final = 64 << 20  # of a row group's column that is read in one piece
 # what damaged bytes make Arrow or the conversion to Python raise
 _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, OverflowError)
 
@@ -100,7 +101,8 @@ def shard_rows(
         columns: What to read of each row; those that the shard lacks are left out of `values`.
         reading: Says whether headers are read, unless `read_header` does without.
         audio: The column of the audio: binary, or a struct with `bytes` and mostly `path`.
-        read_header: False leaves the audio's bytes unread (the duration stands elsewhere), where none are missing.
+        read_header: False leaves the audio's bytes unread (the duration stands elsewhere), unless the first row's are
+            missing.
         names_files: Whether the column may also be text: each row's `audio_path`, without an `audio_uri`.
 
     Raises:
@@ -120,9 +122,11 @@ def shard_rows(
             return
         audio_column = _AudioColumn.of(schema, audio, where, names_files=names_files)
         wanted = [name for name in columns if name in schema.names and name != audio]
+        # (a shard that names audio without holding it is mostly so from end to end: then each row is looked at)
         headers = read_header and reading.read_headers
+        look = (headers or _lacks_audio(shard, audio_column)) and not audio_column.named
         for group in range(shard.num_row_groups):
-            for row in _group_rows(shard, group, audio_column, wanted, where, headers=headers):
+            for row in _group_rows(shard, group, audio_column, wanted, where, with_audio=look, headers=headers):
                 if row.reason != "unreadable_shard" and not audio_column.named:
                     row.audio_uri = str(AudioUri(located, row=row.row, column=audio))
                 yield row
@@ -131,10 +135,19 @@ def shard_rows(
 @contextmanager
 def _opened(tree: Tree, path: str) -> Iterator[Any]:
     with tree.open(path) as file:
-        # a column's bytes come in pieces of the buffer's size, not those of a whole row group at once
-        shard = pq.ParquetFile(file, pre_buffer=False, buffer_size=_READ_AHEAD, page_checksum_verification=True)
-        footer = shard.metadata
-        if sum(footer.row_group(group).num_rows for group in range(footer.num_row_groups)) != footer.num_rows:
+        footer = pq.read_metadata(file)
+        groups = [footer.row_group(group) for group in range(footer.num_row_groups)]
+        # in pieces a group of gigabytes fits memory, but then a page is given the room that its header claims, damaged
+        # or not (the audio's own size would be nearer, but to ask a damaged footer for it ends the process)
+        large = any(group.total_byte_size > _MOST_COLUMN for group in groups)
+        shard = pq.ParquetFile(
+            file,
+            metadata=footer,
+            pre_buffer=False,
+            buffer_size=_READ_AHEAD if large else 0,
+            page_checksum_verification=True,
+        )
+        if sum(group.num_rows for group in groups) != footer.num_rows:
             raise pa.ArrowInvalid("the footer's counts of rows contradict each other")
         yield shard
 
@@ -163,18 +176,11 @@ class _AudioColumn(NamedTuple):
         """The column of the bytes, as Parquet names it."""
         return f"{self.name}.bytes" if self.nested else self.name
 
-    def missing_in(self, group: Any) -> bool:
-        """Whether the row group's statistics tell of rows without bytes."""
-        columns = (group.column(index) for index in range(group.num_columns))
-        statistics = next((column.statistics for column in columns if column.path_in_schema == self.bytes), None)
-        return statistics is not None and statistics.has_null_count and statistics.null_count > 0
-
 
 def _group_rows(
-    shard: Any, group: int, audio: _AudioColumn, wanted: list[str], where: str, *, headers: bool
+    shard: Any, group: int, audio: _AudioColumn, wanted: list[str], where: str, *, with_audio: bool, headers: bool
 ) -> Iterator[ShardRow]:
     footer = shard.metadata.row_group(group)
-    with_audio = not audio.named and (headers or audio.missing_in(footer))
     columns = [
         *wanted,
         *([audio.bytes] if with_audio or audio.named else []),
@@ -205,6 +211,17 @@ def _group_rows(
             done += 1
     for lost in range(done, footer.num_rows):
         yield _unreadable(_place(where, group, lost), problem, (group, lost))
+
+
+def _lacks_audio(shard: Any, audio: _AudioColumn) -> bool:
+    """Whether the shard's first row has no bytes."""
+    if not audio.has_path or not shard.num_row_groups:
+        return False
+    try:
+        first = next(shard.iter_batches(1, row_groups=[0], columns=[audio.bytes], use_threads=False), None)
+    except _DAMAGE:
+        return False  # decoding tells each row
+    return first is not None and first.num_rows > 0 and first.column(0).field(0)[0].as_py() is None
 
 
 def _audio_of(batch: Any, audio: _AudioColumn) -> tuple[Any, list[str | None] | None]:

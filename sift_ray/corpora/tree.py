@@ -75,12 +75,16 @@ class Tree(Protocol):
 
 
 class LocalTree:
-    """A folder on this machine, or mounted."""
+    """A folder on this machine, or mounted.
 
-    def __init__(self, path: str | Path) -> None:
+    Files of a snapshot in a Hugging Face cache are links to `blobs/` beside `snapshots/`: these may be followed.
+    """
+
+    def __init__(self, path: str | Path, blobs: str | None = None) -> None:
         self._name = Path(path).absolute().name
         self.uri = os.path.realpath(path)
-        self._start = f"{self.uri.rstrip('/')}/"
+        self._blobs = blobs or _blobs_of(Path(self.uri))
+        self._inside = tuple(f"{folder.rstrip('/')}/" for folder in (self.uri, self._blobs) if folder)
         self._real_parent = lru_cache(_PARENTS)(_real_path)
 
     @property
@@ -120,7 +124,7 @@ class LocalTree:
     def folder(self, path: str) -> Tree | None:
         """Return a folder as a tree."""
         target = Path(self._join(path))
-        return LocalTree(target) if target.is_dir() else None
+        return LocalTree(target, self._blobs) if target.is_dir() else None
 
     def locate(self, path: str) -> str:
         """Return the address of a file under this folder."""
@@ -133,7 +137,7 @@ class LocalTree:
             resolved = f"{parent}/{name}" if parent != "/" else f"/{name}"
             if _is_link(resolved):
                 resolved = _real_path(resolved)
-        if not resolved.startswith(self._start):
+        if not resolved.startswith(self._inside):
             raise OutsideRootError(f"{path} leaves the corpus root {self.uri}")
         return resolved
 
@@ -143,6 +147,12 @@ class LocalTree:
 
     def _join(self, path: str) -> str:
         return os.path.join(self.uri, path) if path else self.uri  # noqa: PTH118 (an absolute path must win, cheaply)
+
+
+def _blobs_of(folder: Path) -> str | None:
+    """Return the folder of the contents when `folder` is a snapshot (`<cache>/snapshots/<revision>`), else None."""
+    blobs = folder.parent.parent / "blobs"
+    return str(blobs) if folder.parent.name == "snapshots" and blobs.is_dir() and not blobs.is_symlink() else None
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:
@@ -319,23 +329,25 @@ def _unpacked(raw: BinaryIO, path: str) -> BinaryIO:
     return gzip.GzipFile(fileobj=raw) if path.lower().endswith(".gz") else raw  # type: ignore[return-value]
 
 
-def read_many(tree: Tree, paths: Iterable[str], threads: int) -> Iterator[bytes | OutsideRootError | None]:
+def read_many(tree: Tree, paths: Iterable[str], threads: int) -> Iterator[bytes | OSError | OutsideRootError | None]:
     """Yield the content of many small files in the order of `paths`, None for one that is not there.
 
     Several are read at once, and a bounded number is held: in a bucket each costs a round trip. One that leaves the
-    folder yields the error, so that it costs its own row alone.
+    folder or can't be read yields the error, so that it costs its own row alone.
 
     Raises:
-        OSError: one is there but can't be read.
+        CorpusError: the object store failed.
     """
 
-    def read(path: str) -> bytes | OutsideRootError | None:
+    def read(path: str) -> bytes | OSError | OutsideRootError | None:
         try:
             with tree.open(path) as file:
                 return file.read()
         except (FileNotFoundError, NotADirectoryError, ValueError):  # (a NUL in the name)
             return None
-        except OutsideRootError as error:
+        except (OSError, OutsideRootError) as error:
+            if "AWS Error" in str(error):
+                raise CorpusError(f"{tree.uri}/{path}: {error}; plan again when the object store answers") from error
             return error
 
     waiting = iter(paths)

@@ -114,6 +114,8 @@ def _read_speaker(
         )
         if isinstance(text, OutsideRootError):
             utterance.reject("path_outside_root", f"{utterance.where}: {text}")
+        elif isinstance(text, OSError):
+            utterance.reject("unreadable_text", f"{utterance.where}: {text}")
         elif text is not None:
             utterance.transcript = text_of(text.decode("utf-8-sig", errors="surrogateescape"))
         place_audio(utterance, root, f"{_AUDIO}/{speaker_id}/{name}")

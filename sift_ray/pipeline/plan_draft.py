@@ -86,13 +86,12 @@ class Draft:
         """
         self._units.sort()
         repeated = RepeatedIds(self._folder / "repeated", self._units)
+        del self._units
         speakers = HeldOutSpeakers()
         for table in self._spool.scan(RepeatedIds.COLUMNS):
             speakers.add(repeated.add(table))
         for table in repeated.settle():
             speakers.add(table)
-        for table in self._spool.tables():
-            taken = self._limits.cut(speakers.mark(repeated.mark(table)))
-            if taken.num_rows:
-                yield taken
+        for table in map(repeated.mark, self._spool.tables()):
+            yield self._limits.cut(speakers.mark(table))
         self._limits.warn()

@@ -38,7 +38,7 @@ class SortedSpool:
             folder: Where the runs are written; the caller deletes it.
             schema: Of all tables.
             by: The columns to sort by, the first one first; without nulls.
-            run_bytes: Arrow bytes gathered before they are sorted and written; a merge holds about half of this.
+            run_bytes: Arrow bytes gathered before they are sorted and written; a merge holds about a quarter of this.
             batch_bytes: Arrow bytes read from a run at once.
             fan_in: The most runs merged (and files open) at once, at least 2; where there are more, some are merged
                 into one first.
@@ -61,7 +61,7 @@ class SortedSpool:
             self._flush()
 
     def tables(self) -> Iterator[pa.Table]:
-        """Yield all rows in order, in tables of about half of `run_bytes`; may be called again."""
+        """Yield all rows in order, in tables of about a quarter of `run_bytes`; may be called again."""
         self._flush()
         while len(self._runs) > self._fan_in:
             # as few as will do, the oldest (the smallest, where some were merged before) first
@@ -75,7 +75,8 @@ class SortedSpool:
     def scan(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Yield some columns of all rows, in no order that means anything."""
         self._flush()
-        options = pa.ipc.IpcReadOptions(included_fields=sorted(self.schema.get_field_index(name) for name in columns))
+        fields = sorted(self.schema.get_field_index(name) for name in columns)
+        options = pa.ipc.IpcReadOptions(included_fields=fields, use_threads=False)
         for run in self._runs:
             with pa.OSFile(str(run)) as file:
                 reader = pa.ipc.open_file(file, options=options)
@@ -109,7 +110,7 @@ class SortedSpool:
             while cursors:
                 for cursor in cursors:
                     # a run's part of all rows is its part of any stretch of the order
-                    cursor.fill(self._run_bytes // 2 * cursor.batches // batches)
+                    cursor.fill(self._run_bytes // 4 * cursor.batches // batches)
                 # rows after the least of the last rows held may have to wait for rows that are still on disk
                 limit = min((cursor.last for cursor in cursors if cursor.more), default=None)
                 yield self._sorted(pa.concat_tables([cursor.take(limit) for cursor in cursors]).combine_chunks())

@@ -22,11 +22,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(variable, "1")
-os.environ.setdefault("RAY_AUTH_MODE", "disabled")
-os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-
 import numpy as np
 import soundfile as sf
 import soxr
@@ -38,10 +33,10 @@ from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.demo import write_demo
 
 CLIPS = 48
-TURNS = 15
+TURNS = 9
 WORKERS = 2
-STAGE_TURNS = 5
-STAGE_S = 12.0  # of one worker's bare calls in a turn
+STAGE_TURNS = 3
+STAGE_S = 8.0  # of one worker's bare calls in a turn
 BLOCKS = 16  # as annotate cuts a wave for two workers
 FORMATS: dict[str, tuple[str, int, dict[str, str]]] = {
     "flac 16 kHz": ("flac", 16_000, {}),
@@ -165,6 +160,7 @@ def stage_wall(rows: Sequence[str]) -> float:
 
 def through_the_stage(files: dict[str, list[str]], bare_s: dict[str, float]) -> None:
     """Print the stage's part; `bare_s` are the seconds of the bare calls for all files of a format."""
+    os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1")
     import ray
     import ray.data
 

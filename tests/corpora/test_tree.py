@@ -293,8 +293,8 @@ def test_many_small_files_come_in_order(root: Path) -> None:
     assert contents[:100] == [name.encode() for name in names]
     assert contents[100:103] == [None, None, None]
     assert isinstance(contents[103], OutsideRootError)
-    with pytest.raises(OSError, match="directory"):
-        list(read_many(LocalTree(root), ["x"], threads=1))
+    (error,) = read_many(LocalTree(root), ["x"], threads=1)
+    assert isinstance(error, IsADirectoryError)
 
 
 def test_locating_files_of_one_folder_asks_once_for_the_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -305,3 +305,27 @@ def test_locating_files_of_one_folder_asks_once_for_the_folder(root: Path, monke
     for number in range(100):
         tree.locate(f"x/y/{number}.flac")
     assert asked == [f"{root}/x/y"]
+
+
+def test_a_snapshot_of_a_hub_cache_may_link_to_its_blobs_and_nowhere_else(tmp_path: Path) -> None:
+    cache = tmp_path / "datasets--some--corpus"
+    snapshot = cache / "snapshots" / "0a1b"
+    (cache / "blobs").mkdir(parents=True)
+    (snapshot / "german").mkdir(parents=True)
+    (cache / "blobs" / "c0ffee").write_bytes(b"rows")
+    (cache / "refs").write_bytes(b"0a1b")
+    (snapshot / "german" / "train.parquet").symlink_to("../../../blobs/c0ffee")
+    (snapshot / "german" / "refs").symlink_to("../../../refs")
+    for tree, path in ((LocalTree(snapshot), "german/"), (LocalTree(snapshot).folder("german"), "")):
+        assert tree is not None
+        with tree.open(f"{path}train.parquet") as file:
+            assert file.read() == b"rows"
+        with pytest.raises(OutsideRootError):
+            tree.locate(f"{path}refs")
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "blobs" / "x").write_bytes(b"")
+    plain = tmp_path / "elsewhere" / "corpus"
+    plain.mkdir(parents=True)
+    (plain / "x").symlink_to(tmp_path / "blobs" / "x")
+    with pytest.raises(OutsideRootError):
+        LocalTree(plain).locate("x")
