@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from sift_ray.corpora.values import printable
+from sift_ray.corpora.values import one_line, printable
 
 
 class CorpusError(Exception):
@@ -55,4 +55,4 @@ class Utterance:
         """Mark the row as unusable; the first reason given stands."""
         if self.reject_reason is None:
             self.reject_reason = reason
-            self.reject_detail = printable(detail)
+            self.reject_detail = one_line(printable(detail))

@@ -98,6 +98,11 @@ def _is_latin(letter: str) -> bool:
     return letter in "ªº" or unicodedata.name(letter, "").startswith("LATIN")
 
 
+def one_line(text: str) -> str:
+    """Return the text with its lines joined by spaces: what libraries say of an error often spans several."""
+    return " ".join(part for line in text.splitlines() if (part := line.strip()))
+
+
 def damaged(text: str) -> bool:
     """Return whether the text holds bytes that were not UTF-8 (kept as lone surrogates)."""
     if text.isascii():

@@ -31,6 +31,8 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+onnxruntime.disable_telemetry_events()  # a job on someone's speech reports to nobody
+
 WINDOW_SAMPLES: Final = 144_160
 """What DNSMOS hears at once: 9.01 s at 16 kHz."""
 MIN_SAMPLES: Final = 4_000

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from sift_ray.config import AlignConfig, DecodeConfig, FeaturesConfig, StorageConfig
 from sift_ray.corpora.audio_uri import parse_audio_uri
+from sift_ray.corpora.values import one_line
 from sift_ray.pipeline.attempts import is_retry
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.progress import Progress
@@ -86,7 +87,7 @@ class Rejects:
     def add(self, row: int, stage: str, reason: str, detail: str) -> None:
         """Reject `row`."""
         if self.ok(row):
-            for name, value in zip(self._names, ("rejected", stage, reason, detail), strict=True):
+            for name, value in zip(self._names, ("rejected", stage, reason, one_line(detail)), strict=True):
                 self._columns[name][row] = value
 
     def apply(self, table: pa.Table) -> pa.Table:

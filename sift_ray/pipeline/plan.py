@@ -122,6 +122,7 @@ def _write_waves(draft: Draft, wave_rows: int, root: OutputRoot, stage: Stage) -
         waves += 1
         rows += table.num_rows
         content = add_digests((content, _content(table)))
+        del table  # or it is held while the next one is gathered
     return Plan(waves, rows, f"{content:016x}")
 
 

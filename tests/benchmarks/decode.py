@@ -18,6 +18,7 @@ import os
 import statistics
 import tempfile
 import time
+import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,9 @@ def through_the_stage(files: dict[str, list[str]], bare_s: dict[str, float]) -> 
     os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1")
     import ray
     import ray.data
+    from ray.util.annotations import RayDeprecationWarning
 
+    warnings.filterwarnings("ignore", category=RayDeprecationWarning)
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
     context = ray.data.DataContext.get_current()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sift_ray.corpora.values import age_of, foreign_share, gender_of, split_by_speaker, split_of, text_of
+from sift_ray.corpora.values import age_of, foreign_share, gender_of, one_line, split_by_speaker, split_of, text_of
 from sift_ray.schema import AGES, SPLITS
 
 
@@ -96,3 +96,9 @@ def test_split_shares_are_90_5_5_and_stable() -> None:
 )
 def test_share_of_letters_that_are_not_latin(text: str, share: float) -> None:
     assert foreign_share(text) == share
+
+
+def test_an_error_of_several_lines_becomes_one() -> None:
+    assert one_line("don't know what type: \nDeserializing failed.\n\n; fetch  it") == (
+        "don't know what type: Deserializing failed. ; fetch  it"
+    )

@@ -139,7 +139,7 @@ ray: {{num_cpus: 6}}
         # (sockets have short names, so Ray stays where it would be)
         elsewhere = {"TMPDIR": str(temporary), "RAY_TMPDIR": tempfile.gettempdir()}
         run_stages(config, tmp_path, ("plan", "annotate"), elsewhere)
-    # the plan's own tables, phonemizer's copies of its library, a mark of onnxruntime's
+    # the plan's own tables, phonemizer's copies of its library, the mark that onnxruntime leaves of a session
     known = re.compile(r"sift-ray-plan-.*|tmp\w+/lib[^/]*\.so[^/]*|\.ses")
     assert {name for name in seen if not known.fullmatch(name)} == set()
     assert {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()} == {".parquet", ".json"}

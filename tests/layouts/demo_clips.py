@@ -98,7 +98,7 @@ class Expected:
     @classmethod
     def of(cls, clip: DemoClip, **changes: Any) -> Expected:
         """Return what is expected of a clip that kept what its tree says of it."""
-        values = {
+        values: dict[str, Any] = {
             "utterance_id": clip.utterance_id,
             "language": clip.language,
             "split": clip.split,
