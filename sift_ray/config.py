@@ -118,6 +118,7 @@ class NemoConfig(_ListConfig):
     """A NeMo manifest: JSON lines of `audio_filepath`, `duration`, `offset`, `text`."""
 
     type: Literal["nemo"]
+    ids: Literal["name", "path"] = "name"  # of rows without an id: the audio's name, or its path with _ for /
 
 
 class LhotseConfig(_ListConfig):
@@ -144,6 +145,7 @@ class WebDatasetConfig(_CorpusBase):
     type: Literal["webdataset"]
     language: Language | None = None  # of samples that do not say
     split: Literal["train", "dev", "test"] | None = None  # None: the shard's name, else by a hash of the speaker
+    ids: Literal["name", "path"] = "name"  # of samples without an id: their name, or shard and name with _ for /
 
 
 class DemoConfig(Section):

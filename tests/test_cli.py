@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import soundfile
 from typer.testing import CliRunner
 
 from sift_ray import __version__
@@ -68,3 +69,23 @@ def test_status_as_json(config: Path) -> None:
     state = json.loads(result.stdout)
     assert state["complete"] is False
     assert set(state["stages"]) == {"utterances", "annotations", "instructions"}
+
+
+def test_a_dry_run_shows_what_would_be_planned_and_starts_no_ray(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ray.init", lambda *_, **__: pytest.fail("Ray was started"))
+    clips = config.parent / "clips.tsv"
+    soundfile.write(config.parent / "a.wav", [0.1] * 16_000, 16_000)
+    clips.write_text(clips.read_text() + "one\ta.wav\ttext\ten\ntwo\tgone.wav\ttext\ten\n")
+    result = runner.invoke(app, ["plan", str(config), "--dry-run", "--set", "plan.wave_rows=1"])
+    assert result.exit_code == 0, result.stderr
+    assert "missing_audio" in result.stdout
+    assert f"{clips}:3" in result.stdout.replace("\n", "")
+    assert "2 rows, 1 of them rejected, would make 2 waves of at most 1." in result.stdout
+    assert result.stdout.endswith("Nothing was written: this was a dry run.\n")
+    assert not (config.parent / "out").exists()
+
+
+def test_a_dry_run_of_nothing_is_the_plans_error(config: Path) -> None:
+    result = runner.invoke(app, ["plan", str(config), "--dry-run"])
+    assert result.exit_code == 1
+    assert "PlanError: no corpus holds a single utterance" in result.stderr

@@ -16,7 +16,18 @@ from sift_ray.corpora.reading import Reading, place_audio
 from sift_ray.corpora.tar_index import TarIndexes
 from sift_ray.corpora.tree import Tree
 from sift_ray.corpora.utterance import Utterance
-from sift_ray.corpora.values import age_of, damaged, gender_of, printable, split_by_speaker, split_of, text_of
+from sift_ray.corpora.values import (
+    age_of,
+    damaged,
+    gender_of,
+    is_language_code,
+    known,
+    language_of,
+    printable,
+    split_by_speaker,
+    split_of,
+    text_of,
+)
 from sift_ray.corpora.web import may_fetch
 from sift_ray.schema import LANGUAGES
 
@@ -26,6 +37,7 @@ COLUMNS: Final = (
 )
 """All that a row may tell; other columns are ignored."""
 
+_NUMBERS: Final = ("duration", "offset", "channel")
 _UNDETERMINED: Final = "und"  # ISO 639: the row does not say
 # what makes a # the start of a part; every other # belongs to the file's name
 _PART: Final = re.compile(r"#(member|bytes|row|column|t|channel)=[^#]*$|%23[^#]*#$")
@@ -107,7 +119,7 @@ def numbers_of(values: Mapping[str, str]) -> Numbers:
     Raises:
         ValueError: a number is none, or a duration is not above 0, an offset is negative, a channel is not whole.
     """
-    duration, offset, channel = (_number(values, name) for name in ("duration", "offset", "channel"))
+    duration, offset, channel = (_number(values, name) for name in _NUMBERS)
     if duration is not None and duration <= 0:
         raise ValueError(f"duration {values['duration']} is not above 0 seconds")
     if channel is not None and not channel.is_integer():
@@ -136,7 +148,9 @@ def texts_of(record: Mapping[str, Any], columns: Iterable[str] = COLUMNS) -> tup
         if isinstance(value, str):
             values[column] = value
         elif isinstance(value, int | float | Decimal) and not isinstance(value, bool):
-            values[column] = str(value)
+            # (NaN is how tables that become JSON write an empty cell; an offset that is none is no whole file)
+            if column in _NUMBERS or isinstance(value, int) or not math.isnan(value):
+                values[column] = str(value)
         elif value is not None:
             problem = f"{column} is neither text nor a number"
     return values, problem
@@ -193,11 +207,13 @@ def listed_utterance(
     with_nul = "\0" in "".join(values.values())
     if with_nul:
         values = {name: value.replace("\0", "\ufffd") for name, value in values.items()}
-    language = values.get("language", "").lower() or config.language or _UNDETERMINED
-    if row.reason is None and language in LANGUAGES and language not in (config.languages or LANGUAGES):
-        reading.skip(config.name, f"language {language} is not asked for")
+    said = values.get("language", "").lower()
+    language = language_of(said) or said or config.language or _UNDETERMINED
+    if row.reason is None and is_language_code(language) and language not in (config.languages or LANGUAGES):
+        why = "is not asked for" if language in LANGUAGES else f"is none of {', '.join(LANGUAGES)}"
+        reading.skip(config.name, f"language {language} {why}")
         return None
-    speaker_id = values.get("speaker_id") or None
+    speaker_id = known(values.get("speaker_id"))
     utterance_id = values.get("id") or row.substitute_id
     split = split_of(values["split"]) if values.get("split") else config.split
     utterance = Utterance(
@@ -205,11 +221,11 @@ def listed_utterance(
         corpus=config.name,
         data_source=f"{config.name}_{language}",
         language=language,
-        split=split or split_by_speaker(speaker_id, utterance_id),
+        split=split or split_by_speaker(speaker_id or _recording_of(values), utterance_id),
         speaker_id=speaker_id,
         gender=gender_of(values.get("gender")),
         age=age_of(values.get("age")),
-        accent=text_of(values.get("accent")),
+        accent=text_of(known(values.get("accent"))),
         transcript=text_of(row.values.get("transcript")),
         license=config.license,
         where=row.where,
@@ -230,6 +246,12 @@ def listed_utterance(
     else:
         _embedded_audio(utterance, row.audio_uri, row.duration_s, numbers)
     return utterance
+
+
+def _recording_of(values: Mapping[str, str]) -> str | None:
+    """Return the file that a span is of: spans of unknown speakers are of one voice, and stay in one split."""
+    file, _, part = values.get("audio", "").partition("#t=")
+    return f"recording:{file}" if part or values.get("offset") else None
 
 
 def _problem(row: ListRow, values: Mapping[str, str], language: str) -> tuple[str, str] | None:

@@ -44,13 +44,13 @@ def read_nemo(config: NemoConfig, reading: Reading) -> Iterator[Utterance]:
     folder, name = open_file(config.path, reading.connection)
     root, tars = list_root(config, folder, reading), TarIndexes(reading)
     for row, record in json_records(config.path, config.name, text_lines(folder, name)):
-        _fill(row, record)
+        _fill(row, record, config.ids)
         utterance = listed_utterance(config, row, root, reading, tars)
         if utterance is not None:
             yield utterance
 
 
-def _fill(row: ListRow, record: dict[str, Any]) -> None:
+def _fill(row: ListRow, record: dict[str, Any], ids: str) -> None:
     """Set the row's values from a record of NeMo's."""
     chosen = {
         column: next((record[key] for key in keys if record.get(key) not in (None, "")), None)
@@ -66,17 +66,18 @@ def _fill(row: ListRow, record: dict[str, Any]) -> None:
             values.pop("transcript", None)
     if values.get("transcript") == _NO_TEXT:
         del values["transcript"]
-    values.setdefault("id", _id_of(values) or row.substitute_id)
+    values.setdefault("id", _id_of(values, ids) or row.substitute_id)
     row.values = values
 
 
-def _id_of(values: dict[str, str]) -> str:
-    """Return the audio's stem, and the span in milliseconds where there is one; empty where a number is bad."""
+def _id_of(values: dict[str, str], ids: str) -> str:
+    """Return the audio's stem or path, as `ids` says, and a span's milliseconds; empty where a number is bad."""
     try:
         numbers = numbers_of(values)
     except ValueError:
         return ""
-    stem = PurePosixPath(values.get("audio", "").strip()).stem
+    path = PurePosixPath(values.get("audio", "").strip())
+    stem = path.stem if ids == "name" else str(path.with_suffix("")).lstrip("/").replace("/", "_") if path.name else ""
     if not stem or numbers.offset is None:
         return stem
     times = [numbers.offset] if numbers.duration is None else [numbers.offset, numbers.offset + numbers.duration]

@@ -163,6 +163,8 @@ class _AudioColumn(NamedTuple):
         if name not in schema.names:
             raise CorpusError(f"{where}: no column {name!r}; there are {', '.join(schema.names)}")
         kind = schema.field(name).type
+        if pa.types.is_dictionary(kind):
+            kind = kind.value_type  # (a data frame's categories)
         if names_files and _is_text(kind):
             return cls(name, nested=False, has_path=False, named=True)
         nested = pa.types.is_struct(kind)

@@ -19,6 +19,7 @@ from typing import BinaryIO, Final, Protocol
 from sift_ray.corpora.utterance import CorpusError
 from sift_ray.object_store import S3Connection, split_s3
 
+_UTF_16: Final = ("\udcff\udcfe", "\udcfe\udcff")  # its byte-order marks, as bytes that are not UTF-8
 _READ_AHEAD: Final = 1 << 20
 _PARENTS: Final = 8192
 
@@ -138,7 +139,7 @@ class LocalTree:
             if _is_link(resolved):
                 resolved = _real_path(resolved)
         if not resolved.startswith(self._inside):
-            raise OutsideRootError(f"{path} leaves the corpus root {self.uri}")
+            raise OutsideRootError(f"{path} leaves the corpus root {self.uri}: it is {resolved}")
         return resolved
 
     def open(self, path: str) -> BinaryIO:
@@ -318,6 +319,8 @@ def text_lines(tree: Tree, path: str) -> Iterator[tuple[int, str]]:
         with tree.open(path) as raw, _unpacked(raw, path) as stream:
             lines = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="\n")
             for number, line in enumerate(lines, 1):
+                if number == 1 and line.startswith(_UTF_16):
+                    raise CorpusError(f"{where}: the file is UTF-16; save it as UTF-8")
                 yield number, line.rstrip("\r\n")
     except OutsideRootError as error:
         raise CorpusError(f"{where}: {error}") from error

@@ -18,6 +18,7 @@ _GENDERS = {
 }
 _AGE_SPELLINGS = {"fourties": "forties"}  # Common Voice's own
 _SPLITS = {"train": "train", "dev": "dev", "test": "test", "validation": "dev", "valid": "dev", "val": "dev"}
+_UNKNOWN = frozenset(("", "na", "n/a", "nan", "none", "null", "unknown"))
 _LANGUAGES = {
     **dict.fromkeys(("en", "eng", "english"), "en"),
     **dict.fromkeys(("de", "deu", "ger", "german"), "de"),
@@ -38,11 +39,17 @@ def age_of(text: str | None) -> str | None:
     Years below 13 have no label in the reference's categories and stay unknown.
     """
     label = (text or "").strip().lower()
-    if label.isascii() and label.isdigit():
-        years = int(label)
+    number = label.removesuffix(".0")  # (a table's column of numbers with gaps is one of floats)
+    if number.isascii() and number.isdigit():
+        years = int(number)
         return AGES[years // 10 - 1] if 13 <= years <= 99 else None
     label = _AGE_SPELLINGS.get(label, label)
     return label if label in AGES else None
+
+
+def known(text: str | None) -> str | None:
+    """Return the text, or None for what tables write where nothing is known ("NA", "nan", "unknown")."""
+    return None if (text or "").strip().lower() in _UNKNOWN else text
 
 
 def text_of(text: str | None) -> str | None:
@@ -96,6 +103,11 @@ def foreign_share(text: str) -> float:
 def _is_latin(letter: str) -> bool:
     # the ordinal signs of Spanish and Italian (1ª, 2º) are letters without LATIN in their names
     return letter in "ªº" or unicodedata.name(letter, "").startswith("LATIN")
+
+
+def is_language_code(text: str) -> bool:
+    """Whether the text could be an ISO 639 code, in lower case, of any language."""
+    return len(text) in (2, 3) and text.isascii() and text.isalpha() and text != "und"
 
 
 def one_line(text: str) -> str:

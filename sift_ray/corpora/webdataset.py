@@ -21,10 +21,10 @@ from sift_ray.corpora.reading import Reading, place_audio
 from sift_ray.corpora.tar_index import TarError, TarMember, open_shard, tar_members
 from sift_ray.corpora.tree import OutsideRootError, Tree, open_path
 from sift_ray.corpora.utterance import CorpusError, Utterance
-from sift_ray.corpora.values import age_of, damaged, gender_of, printable, split_by_speaker, split_of, text_of
+from sift_ray.corpora.values import age_of, damaged, gender_of, known, printable, split_by_speaker, split_of, text_of
 from sift_ray.schema import LANGUAGES
 
-_AUDIO: Final = frozenset(("flac", "wav", "mp3", "ogg", "opus", "m4a", "aac", "aiff"))
+_AUDIO: Final = frozenset(("flac", "wav", "mp3", "ogg", "opus", "m4a", "aac", "aif", "aiff", "oga", "webm"))
 _SIDECARS: Final = frozenset(("json", "txt"))
 _SHARDS: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 _MOST_SIDECAR: Final = 1 << 20
@@ -165,8 +165,7 @@ class _Shard:
         language = re.split("[-_]", said.lower())[0] if said else self._config.language or ""
         if problem is None and self._passed_over(language):
             return None
-        name = printable(sample.stem.rpartition("/")[2])
-        utterance_id, speaker_id = values.get("id", name), values.get("speaker_id")
+        utterance_id, speaker_id = values.get("id") or self._name_of(sample), known(values.get("speaker_id"))
         split = split_of(values["split"]) if "split" in values else self._split
         text = values.get("transcript") or (text_content or b"").decode("utf-8-sig", "surrogateescape")
         utterance = Utterance(
@@ -178,7 +177,7 @@ class _Shard:
             speaker_id=speaker_id,
             gender=gender_of(values.get("gender")),
             age=age_of(values.get("age")),
-            accent=text_of(values.get("accent")),
+            accent=text_of(known(values.get("accent"))),
             transcript=text_of(text),
             duration_s=duration,
             license=self._config.license,
@@ -264,6 +263,13 @@ class _Shard:
         utterance.reject(reason, detail)
         return utterance
 
+    def _name_of(self, sample: _Sample) -> str:
+        """Return the id of a sample that has none of its own."""
+        stem = printable(sample.stem)
+        if self._config.ids == "name":
+            return stem.rpartition("/")[2]
+        return f"{self._path.removesuffix('.tar')}/{stem}".replace("/", "_")
+
     def _check_store(self, error: AudioUnavailableError) -> None:
         """Raise where it is the object store that failed: the shard may well be sound."""
         if error.reason == "storage_error" and self._where.startswith("s3://"):
@@ -296,6 +302,8 @@ def _values(content: bytes | None) -> tuple[dict[str, str], float | None, tuple[
     for name, keys in _KEYS.items():
         key = next((key for key in keys if record.get(key) not in (None, "")), keys[0])
         value = record.get(key)
+        if isinstance(value, float) and math.isnan(value):
+            continue  # how tables that become JSON write an empty cell
         if isinstance(value, str) or (isinstance(value, int | float) and not isinstance(value, bool)):
             # (a lone surrogate may stand in JSON as an escape; that of a text is found by the text's check)
             values[name] = str(value) if name == "transcript" else printable(str(value).strip())

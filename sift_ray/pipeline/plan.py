@@ -44,7 +44,7 @@ __all__ = ["PLAN_NAME", "Plan", "PlanError", "preview_plan", "read_plan", "run_p
 log = logging.getLogger(__name__)
 
 PLAN_NAME = "plan.json"
-_DIGESTED_ROWS = 2048
+_DIGESTED_ROWS = 2048  # at once: each is held as text
 _UTTERANCE_ROW_GROUP = 1024
 
 
@@ -146,11 +146,15 @@ def _in_waves(tables: Iterator[pa.Table], wave_rows: int) -> Iterator[pa.Table]:
 
 def _content(rows: pa.Table) -> int:
     """Return a digest of rows with all that later stages use of them; digests of parts add up."""
+    return add_digests(
+        _content_of_few(rows.slice(first, _DIGESTED_ROWS)) for first in range(0, rows.num_rows, _DIGESTED_ROWS)
+    )
+
+
+def _content_of_few(rows: pa.Table) -> int:
     columns = (pc.fill_null(rows[name].cast(pa.string()), "") for name in UTTERANCES.names)
-    salts = pc.binary_join_element_wise(*columns, "\x1f")
-    units = rows["unit_id"].to_numpy()
-    parts = (slice(first, first + _DIGESTED_ROWS) for first in range(0, len(units), _DIGESTED_ROWS))
-    return add_digests(id_digest(units[part], salts[part].to_pylist()) for part in parts)
+    salts = pc.binary_join_element_wise(*columns, "\x1f").to_pylist()
+    return id_digest(rows["unit_id"].to_numpy(), salts)
 
 
 def _write_wave(root: OutputRoot, stage: Stage, wave: int, rows: pa.Table) -> None:

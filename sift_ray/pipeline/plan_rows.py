@@ -9,10 +9,12 @@ from typing import Any, Final
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sift_ray.corpora.audio_uri import block_of
 from sift_ray.corpora.utterance import Utterance
+from sift_ray.corpora.values import printable
 from sift_ray.schema import UTTERANCES
 from sift_ray.storage import stable_id
 
@@ -71,33 +73,33 @@ def spooled(utterances: Sequence[Utterance], version: str, first: int) -> pa.Tab
             None if speaker is None else _hash(corpus, speaker)
             for corpus, speaker in zip(corpora, columns["speaker_id"], strict=True)
         ],
-        "where": wheres,
+        "where": [printable(where) for where in wheres],  # (a member of a tar may have any name)
     }
     return pa.table([pa.array(columns[field.name], field.type) for field in SPOOLED], schema=SPOOLED)
 
 
 def usable(table: pa.Table) -> NDArray[np.bool_]:
     """Return which rows are not rejected."""
-    return mask_of(pa.compute.equal(table["status"], "ok"))
+    return mask_of(pc.equal(table["status"], "ok"))
 
 
 def mask_of(values: pa.ChunkedArray) -> NDArray[np.bool_]:
     """Return booleans as NumPy has them; null is False."""
-    return np.asarray(pa.compute.fill_null(values, False).to_numpy(), dtype=np.bool_)
+    return np.asarray(pc.fill_null(values, False).to_numpy(), dtype=np.bool_)
 
 
 def rejected(table: pa.Table, mask: NDArray[np.bool_], reason: str, details: pa.Array) -> pa.Table:
     """Return the table with the rows of the mask rejected; `details` holds one text for each of them."""
     where = pa.array(mask)
     for name, value in (("status", "rejected"), ("reject_stage", "plan"), ("reject_reason", reason)):
-        table = _replaced(table, name, pa.compute.if_else(where, value, table[name]))
-    column = pa.compute.replace_with_mask(table["reject_detail"].combine_chunks(), where, details)
+        table = _replaced(table, name, pc.if_else(where, value, table[name]))
+    column = pc.replace_with_mask(table["reject_detail"].combine_chunks(), where, details)
     return _replaced(table, "reject_detail", column)
 
 
 def renamed(table: pa.Table, mask: NDArray[np.bool_], units: pa.Array) -> pa.Table:
     """Return the table with the `unit_id` of the rows of the mask replaced, in their order."""
-    column = pa.compute.replace_with_mask(table["unit_id"].combine_chunks(), pa.array(mask), units)
+    column = pc.replace_with_mask(table["unit_id"].combine_chunks(), pa.array(mask), units)
     return _replaced(table, "unit_id", column)
 
 

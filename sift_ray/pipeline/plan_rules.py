@@ -100,7 +100,7 @@ class RepeatedIds:
 
     def mark(self, table: pa.Table) -> pa.Table:
         """Return the table, which must come in the plan's order, with the rows that do not stand rejected."""
-        while not self._waiting.num_rows or _place(self._waiting) <= _place(table):
+        while not self._waiting.num_rows or _place(self._waiting) < _place(table):
             more = next(self._stream, None)
             if more is None:
                 break

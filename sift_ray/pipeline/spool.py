@@ -121,7 +121,8 @@ class SortedSpool:
         return table.take(self._order(table))
 
     def _order(self, table: pa.Table) -> NDArray[np.int64]:
-        return np.lexsort([table.column(name).to_numpy() for name in reversed(self._by)])
+        order: NDArray[np.int64] = np.lexsort([table.column(name).to_numpy() for name in reversed(self._by)])
+        return order
 
 
 class _Cursor:
@@ -130,7 +131,7 @@ class _Cursor:
     def __init__(self, file: pa.NativeFile, by: Sequence[str]) -> None:
         self._reader = pa.ipc.open_file(file, options=pa.ipc.IpcReadOptions(use_threads=False))
         self._by = by
-        self.batches = self._reader.num_record_batches
+        self.batches: int = self._reader.num_record_batches
         self._next = 0
         self._held = self._reader.schema.empty_table()
 

@@ -32,7 +32,7 @@ def render(preview: Preview, console: Console) -> None:
             (corpus, language, f"{of.utterances:,}", f"{of.hours:,.2f}")
             for (corpus, language), of in sorted(preview.left_out.items())
         ]
-        console.print(_grid("Left out, beyond the corpus's `hours`", ("corpus", "language", "rows", "hours"), left))
+        console.print(_grid("Left out by `hours`", ("corpus", "language", "rows", "hours"), left))
         console.print()
     rejected = sum(of.rows for of in preview.rejects.values())
     console.print(

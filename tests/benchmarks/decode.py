@@ -6,11 +6,13 @@ Speech of the demo corpora is joined to clips of 5 to 20 s and written in each f
 (`soundfile.read` as float32, `soxr.resample` HQ where the rate is another) take turns on every file, in one process;
 processor time is compared, which other work on the machine disturbs least. Then the clips go, many times over, through
 Ray Data as `annotate` has it, with two workers, in turns with two processes that make the bare calls on the same
-files; wall-clock time is compared. Medians of several turns are printed.
+files; wall-clock
+time is compared, and processor time with all that Ray does beside. Medians of several turns are printed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import logging
 import multiprocessing
@@ -21,7 +23,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import soundfile as sf
@@ -45,6 +47,14 @@ FORMATS: dict[str, tuple[str, int, dict[str, str]]] = {
     "opus 48 kHz": ("opus", 48_000, {"format": "OGG", "subtype": "OPUS"}),
     "opus 16 kHz": ("opus", 16_000, {"format": "OGG", "subtype": "OPUS"}),
 }
+STAGE_FORMATS = ("flac 16 kHz", "mp3 48 kHz", "opus 48 kHz")
+
+
+class Spent(NamedTuple):
+    """What a run took."""
+
+    wall_s: float
+    cpu_s: float
 
 
 def write_clips(folder: Path) -> dict[str, list[str]]:
@@ -96,28 +106,45 @@ def bare_worker(files: Sequence[str], ready: Any, ends: Any) -> None:
     """Make the bare calls, once all workers are there."""
     bare(files[0])
     ready.wait()
+    start = time.process_time()
     for path in files:
         bare(path)
-    ends.put(time.monotonic())
+    ends.put((time.monotonic(), time.process_time() - start))
 
 
-def bare_wall(rows: Sequence[str]) -> float:
-    """Return the seconds that `WORKERS` bare processes take for `rows`, without their start."""
+def bare_run(rows: Sequence[str]) -> Spent:
+    """Let `WORKERS` bare processes work through `rows`; their start is not counted."""
     context = multiprocessing.get_context("spawn")
     ready, ends = context.Barrier(WORKERS + 1), context.Queue()
-    workers = [context.Process(target=bare_worker, args=(rows[part::WORKERS], ready, ends)) for part in range(WORKERS)]
+    parts = [rows[number::WORKERS] for number in range(WORKERS)]
+    workers = [context.Process(target=bare_worker, args=(part, ready, ends)) for part in parts]
     for worker in workers:
         worker.start()
     ready.wait()
     start = time.monotonic()
-    last = max(ends.get() for _ in workers)
+    reports = [ends.get() for _ in workers]
     for worker in workers:
         worker.join()
-    return last - start
+    return Spent(max(end for end, _ in reports) - start, sum(cpu for _, cpu in reports))
 
 
-def stage_wall(rows: Sequence[str]) -> float:
-    """Return the seconds that the stage takes for `rows` in the Ray that is open."""
+def cpu_of_all() -> float:
+    """Return the processor seconds so far of this process and its descendants, Ray's servers and workers."""
+    parents: dict[int, int] = {}
+    seconds: dict[int, float] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            parents[int(folder.name)] = int(fields[1])
+            seconds[int(folder.name)] = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    ours = {os.getpid()}
+    while more := {child for child, parent in parents.items() if parent in ours} - ours:
+        ours |= more
+    return sum(seconds[process] for process in ours if process in seconds)
+
+
+def stage_run(rows: Sequence[str]) -> Spent:
+    """Let the stage work through `rows` in the Ray that is open; all that Ray does beside it is counted."""
     import pyarrow as pa
     import ray
 
@@ -140,7 +167,7 @@ def stage_wall(rows: Sequence[str]) -> float:
         ),
         UTTERANCES,
     )
-    start = time.monotonic()
+    start, cpu = time.monotonic(), cpu_of_all()
     bounds = np.linspace(0, len(rows), BLOCKS + 1).astype(int)
     pieces = [ray.put(table.take(pa.array(np.arange(a, b)))) for a, b in itertools.pairwise(bounds)]
     dataset = ray.data.from_arrow_refs(pieces).map_batches(
@@ -156,7 +183,7 @@ def stage_wall(rows: Sequence[str]) -> float:
         for block in ray.get(list(bundle.block_refs)):
             decoded += block.column("status").to_pylist().count("ok")
     assert decoded == len(rows), f"{len(rows) - decoded} clips were rejected"
-    return time.monotonic() - start
+    return Spent(time.monotonic() - start, cpu_of_all() - cpu)
 
 
 def through_the_stage(files: dict[str, list[str]], bare_s: dict[str, float]) -> None:
@@ -171,18 +198,23 @@ def through_the_stage(files: dict[str, list[str]], bare_s: dict[str, float]) -> 
     ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    print(f"\nstart-up of the stage, with its workers: {stage_wall(files['flac 16 kHz'][: 2 * WORKERS]):.1f} s")
-    print(f"{'through Ray':<14}{'clips':>8}{'audio h':>9}{'bare s':>9}{'ours s':>9}{'speed':>8}")
-    for name, paths in files.items():
+    start_up = stage_run(files["flac 16 kHz"][: 2 * WORKERS])
+    print(f"\nstart-up of the stage, with its workers: {start_up.wall_s:.1f} s")
+    print("through Ray: wall-clock seconds, and processor seconds of all processes")
+    print(f"{'':<14}{'clips':>8}{'audio h':>9}{'bare s':>9}{'ours s':>9}{'speed':>8}{'bare':>9}{'ours':>9}{'speed':>8}")
+    for name in STAGE_FORMATS:
+        paths = files[name]
         rows = paths * max(1, round(STAGE_S * WORKERS / bare_s[name]))
-        stage_wall(paths)
+        stage_run(rows)  # Ray starts servers of its own during the first seconds of work
         turns = []
         for _ in range(STAGE_TURNS):
-            one, other = bare_wall(rows), stage_wall(rows)
-            turns.append((one, other, one / other))
-        one, other, speed = map(statistics.median, zip(*turns, strict=True))
+            one, other = bare_run(rows), stage_run(rows)
+            ratios = (one.wall_s / other.wall_s, one.cpu_s / other.cpu_s)
+            turns.append((one.wall_s, other.wall_s, ratios[0], one.cpu_s, other.cpu_s, ratios[1]))
+        medians = [statistics.median(column) for column in zip(*turns, strict=True)]
         hours = sum(sf.info(path).duration for path in paths) / 3600 * len(rows) / len(paths)
-        print(f"{name:<14}{len(rows):>8}{hours:>9.1f}{one:>9.1f}{other:>9.1f}{speed:>8.2f}", flush=True)
+        columns = "".join(f"{a:>9.1f}{b:>9.1f}{ratio:>8.2f}" for a, b, ratio in (medians[:3], medians[3:]))
+        print(f"{name:<14}{len(rows):>8}{hours:>9.1f}{columns}", flush=True)
     ray.shutdown()
 
 

@@ -85,7 +85,7 @@ u4\tlink.wav\tHello\ten
 u5\tabsent.wav\tHello\ten
 u6\tempty.wav\tHello\ten
 u7\ttext.wav\tHello\ten
-u8\ta.wav\tDzień dobry\tpl
+u8\ta.wav\tDzień dobry\tPolnisch
 u9\ta.wav\tHello\t
 u10\ta.wav\tПривет, мир\ten
 u11\ta.wav\t\ten
@@ -200,8 +200,11 @@ def test_languages_that_the_config_leaves_out_are_skipped(folder: Path) -> None:
     config = ManifestConfig(type="manifest", name="mine", path=str(folder / "m.tsv"), languages=("de",))
     reading = Reading()
     rows = list(read_corpus(config, reading))
-    assert [(row.utterance_id, row.reject_reason) for row in rows] == [("u2", None), ("u3", "unknown_language")]
-    assert reading.skipped == {("mine", "language en is not asked for"): 1}
+    assert [(row.utterance_id, row.reject_reason) for row in rows] == [("u2", None)]
+    assert reading.skipped == {
+        ("mine", "language en is not asked for"): 1,
+        ("mine", "language pl is none of en, de, fr, it, es"): 1,
+    }
 
 
 def test_whole_file_problems(folder: Path) -> None:
@@ -419,3 +422,22 @@ def test_parquet_with_a_column_renamed_or_of_another_kind(folder: Path) -> None:
     (row,) = read_parquet(parquet(folder / "m.parquet", id=["u1"], audio=["a.wav"], accent=[["Wien"]]))
     assert (row.utterance_id, row.reject_reason) == ("u1", "bad_column")
     assert "accent is neither text nor a number" in (row.reject_detail or "")
+
+
+def test_what_tables_write_for_nothing_is_unknown(folder: Path) -> None:
+    lines = (
+        '{"id": "a", "audio": "a.wav", "transcript": NaN, "language": "en-US", "speaker_id": NaN, "accent": NaN}',
+        '{"id": "b", "audio": "a.wav", "transcript": "none", "language": "English", "speaker_id": "NA", "age": 41.0}',
+    )
+    first, second = read(folder / "m.jsonl", "\n".join(lines))
+    assert (first.language, first.transcript, first.speaker_id, first.accent) == ("en", None, None, None)
+    assert (second.language, second.transcript, second.speaker_id, second.age) == ("en", "none", None, "forties")
+
+
+def test_spans_of_an_unknown_speaker_are_of_one_voice_and_stay_in_one_split(folder: Path) -> None:
+    spans = [f"s{number}\ta.wav\tHello\ten\t{number / 100}\t0.1" for number in range(60)]
+    rows = read(folder / "m.tsv", "\n".join([f"{HEADER}\toffset\tduration", *spans]))
+    assert len({row.split for row in rows}) == 1
+    files = [f"f{number}\ta.wav\tHello\ten" for number in range(200)]
+    rows = read(folder / "m.tsv", "\n".join([HEADER, *files]))
+    assert len({row.split for row in rows}) == 3  # (files of their own are spread)

@@ -128,7 +128,7 @@ def test_each_bad_line_is_a_reject_and_the_others_are_read(folder: Path) -> None
         {"audio_filepath": "audio/absent.wav", "text": "x"},
         {"audio_filepath": name, "text": "nul\0", "id": "n"},
         f'{{"audio_filepath": "{name}", "text": "nul\0"}}',
-        {"audio_filepath": name, "text": "x", "lang": "pl"},
+        {"audio_filepath": name, "text": "x", "lang": "Polnisch"},
         {"audio_filepath": name, "text": "x", "id": "a/b"},
         {"audio_filepath": name, "offset": 9.0, "text": "x"},
         "",
@@ -196,3 +196,14 @@ def test_packed_and_missing_manifests(folder: Path) -> None:
     assert (row.language, row.duration_s, row.reject_reason) == ("it", 4.0, None)
     with pytest.raises(CorpusError, match="this is a folder; give the file"):
         list(read_corpus(NemoConfig(type="nemo", name="mine", path=str(folder))))
+
+
+def test_ids_of_files_of_one_name_may_be_their_paths(tmp_path: Path, write_tone: Callable[..., Path]) -> None:
+    for speaker in ("spk1", "spk2"):
+        write_tone(tmp_path / "wavs" / speaker / "000.wav")
+    lines = [f'{{"audio_filepath": "wavs/{speaker}/000.wav", "text": "x"}}' for speaker in ("spk1", "spk2")]
+    (tmp_path / "m.json").write_text("\n".join(lines))
+    config = {"type": "nemo", "name": "mine", "path": str(tmp_path / "m.json"), "language": "en"}
+    assert [row.utterance_id for row in read_corpus(NemoConfig.model_validate(config))] == ["000", "000"]
+    named = read_corpus(NemoConfig.model_validate({**config, "ids": "path"}))
+    assert [row.utterance_id for row in named] == ["wavs_spk1_000", "wavs_spk2_000"]

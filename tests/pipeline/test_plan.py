@@ -1,4 +1,7 @@
 import csv
+import json
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -8,10 +11,13 @@ import soundfile as sf
 
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
-from sift_ray.pipeline import plan as planning
-from sift_ray.pipeline.plan import PlanError, read_plan, run_plan, unit_id
+from sift_ray.corpora import Reading, Utterance
+from sift_ray.pipeline import plan_draft, plan_rows
+from sift_ray.pipeline.plan import PlanError, read_plan, run_plan
+from sift_ray.pipeline.plan_rows import unit_id
+from sift_ray.pipeline.spool import SortedSpool
 from sift_ray.pipeline.waves import StaleOutputError
-from sift_ray.storage import LocalRoot, read_manifest
+from sift_ray.storage import LocalRoot, read_json, read_manifest
 
 
 @pytest.fixture
@@ -69,10 +75,10 @@ def test_small_scratch_pieces_give_the_same_plan(clips: Path, tmp_path: Path, mo
     path = manifest(clips, [f"u{i}" for i in range(20)])
     whole = LocalRoot(tmp_path / "whole")
     plan = run_plan(job(tmp_path / "whole", path), whole)
-    monkeypatch.setattr(planning, "_SPOOL_ROWS", 3)
-    monkeypatch.setattr(planning, "_GROUP_ROWS", 4)
+    monkeypatch.setattr(plan_draft, "_BATCH_ROWS", 3)
+    monkeypatch.setattr(plan_draft, "SortedSpool", partial(SortedSpool, run_bytes=1000, batch_bytes=300, fan_in=2))
     pieces = LocalRoot(tmp_path / "pieces")
-    run_plan(job(tmp_path / "pieces", path), pieces)
+    assert run_plan(job(tmp_path / "pieces", path), pieces) == plan
     assert ids_by_wave(pieces, plan.waves) == ids_by_wave(whole, plan.waves)
 
 
@@ -86,25 +92,134 @@ def test_two_corpora_may_share_ids(clips: Path, tmp_path: Path) -> None:
     assert counts.counts["status"] == {"ok": 3}
 
 
-def test_an_id_that_a_corpus_repeats_is_a_reject_not_a_loss(
-    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    # (the manifest reader sees repeats itself; a tree's reader may not)
-    utterances = list(planning.read_corpus(job(tmp_path / "x", manifest(clips, ["a", "b"])).corpora[0]))
-    monkeypatch.setattr(planning, "read_corpus", lambda _: iter([*utterances, utterances[0], utterances[0]]))
-    config = job(tmp_path / "out", manifest(clips, ["a", "b"]), wave_rows=10)
+def test_an_id_that_a_corpus_repeats_is_a_reject_not_a_loss(clips: Path, tmp_path: Path) -> None:
+    config = job(tmp_path / "out", manifest(clips, ["a", "b", "a", "a"]), wave_rows=10)
     run_plan(config, LocalRoot(config.output))
     table = pq.read_table(tmp_path / "out/utterances/wave=00000", partitioning=None)
     assert table.num_rows == 4
     assert len(set(table["unit_id"].to_pylist())) == 4
-    reasons = sorted(zip(table["status"].to_pylist(), table["reject_reason"].to_pylist(), strict=True), key=str)
-    assert reasons == [("ok", None)] * 2 + [("rejected", "duplicate_id")] * 2
+    columns = (table[name].to_pylist() for name in ("utterance_id", "status", "reject_reason", "reject_detail"))
+    assert sorted(zip(*columns, strict=True), key=str) == [
+        ("a", "ok", None, None),
+        ("a", "rejected", "duplicate_id", f"{clips}/m.tsv:4: {clips}/m.tsv:2 has the same id"),
+        ("a", "rejected", "duplicate_id", f"{clips}/m.tsv:5: {clips}/m.tsv:2 has the same id"),
+        ("b", "ok", None, None),
+    ]
+
+
+def test_a_usable_row_stands_before_an_earlier_one_that_is_not(clips: Path, tmp_path: Path) -> None:
+    path = clips / "m.tsv"
+    path.write_text("id\taudio\ttranscript\tlanguage\na\tgone.wav\t\ten\na\ta.wav\ttext\ten\n")
+    config = job(tmp_path / "out", path)
+    run_plan(config, LocalRoot(config.output))
+    rows = pq.read_table(tmp_path / "out/utterances/wave=00000", partitioning=None).to_pylist()
+    assert {row["transcript"]: row["reject_reason"] for row in rows} == {"text": None, None: "duplicate_id"}
+    assert {row["unit_id"] for row in rows if row["status"] == "ok"} == {unit_id("c0", "", "a")}
+
+
+def test_clips_of_one_recording_lie_together(clips: Path, tmp_path: Path) -> None:
+    path = clips / "m.jsonl"
+    # every third clip is a span of long.wav
+    lines = []
+    for i in range(60):
+        row = {"id": f"u{i}", "audio": "a.wav", "language": "en", "transcript": "x"}
+        lines.append(row | {"audio": "long.wav", "offset": i / 100, "duration": 0.01} if i % 3 == 0 else row)
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    sf.write(clips / "long.wav", np.full(16_000, 0.1, dtype=np.float32), 16_000)
+    config = job(tmp_path / "out", path, wave_rows=7)
+    plan = run_plan(config, LocalRoot(config.output))
+    rows = [
+        row
+        for wave in range(plan.waves)
+        for row in pq.read_table(tmp_path / f"out/utterances/wave={wave:05d}", partitioning=None).to_pylist()
+    ]
+    places = [place for place, row in enumerate(rows) if "long.wav" in row["audio_uri"]]
+    assert {row["reject_detail"] for row in rows} == {None}
+    assert places == list(range(places[0], places[0] + 20))
+    spans = [rows[place]["unit_id"] for place in places]
+    others = [row["unit_id"] for place, row in enumerate(rows) if place not in places]
+    assert spans == sorted(spans)
+    assert others == sorted(others)
+
+
+def test_a_speaker_in_two_splits_is_dropped_from_the_less_held_out(clips: Path, tmp_path: Path) -> None:
+    path = clips / "m.tsv"
+    rows = [
+        ("a", "both", "train", "en"),
+        ("b", "both", "dev", "en"),
+        ("c", "both", "test", "de"),
+        ("d", "other", "dev", "en"),
+        ("e", "other", "train", "en"),
+        ("f", "good", "train", "en"),
+        ("g", "", "train", "en"),
+        ("h", "", "test", "en"),
+    ]
+    text = "".join(f"{i}\ta.wav\tx\t{language}\t{who}\t{split}\n" for i, who, split, language in rows)
+    path.write_text("id\taudio\ttranscript\tlanguage\tspeaker_id\tsplit\n" + text)
+    config = job(tmp_path / "out", path, wave_rows=100)
+    run_plan(config, LocalRoot(config.output))
+    table = pq.read_table(tmp_path / "out/utterances/wave=00000", partitioning=None)
+    dropped = {row["utterance_id"]: row["reject_detail"] for row in table.to_pylist() if row["status"] != "ok"}
+    assert dropped == {
+        "a": f"{path}:2: speaker both of train is also in test",
+        "b": f"{path}:3: speaker both of dev is also in test",
+        "e": f"{path}:6: speaker other of train is also in dev",
+    }
+    counts = read_manifest(LocalRoot(config.output), "utterances", 0)
+    assert counts is not None
+    assert counts.counts["rejects"] == {"plan/speaker_in_two_splits": 3}
+
+
+def hours_job(output: Path, path: Path, hours: str, plan: str = "{}") -> Config:
+    corpora = f"[{{type: manifest, name: c0, path: {path}, hours: {hours}}}]"
+    return parse_config(f"output: {output}\ncorpora: {corpora}\nplan: {plan}\n", "job.yaml")
+
+
+def test_hours_take_the_first_rows_of_the_order_and_the_rest_is_told(clips: Path, tmp_path: Path) -> None:
+    path = manifest(clips, [f"u{i}" for i in range(50)])  # a second each
+    everything = LocalRoot(tmp_path / "all")
+    run_plan(job(tmp_path / "all", path, wave_rows=100), everything)
+    whole = ids_by_wave(everything, 1)[0]
+    for seconds in (1, 10, 29, 50):
+        config = hours_job(tmp_path / f"out{seconds}", path, f"{{en: {seconds / 3600}, de: 1}}")
+        root = LocalRoot(config.output)
+        run_plan(config, root)
+        assert ids_by_wave(root, 1)[0] == whole[:seconds]
+        record = read_json(root, "plan.json")
+        assert record is not None
+        left = {"utterances": 50 - seconds, "hours": round((50 - seconds) / 3600, 3)}
+        assert record["left_out"] == ({"c0/en": left} if seconds < 50 else {})
+
+
+def test_hours_of_unknown_durations_are_an_error_that_says_what_to_set(clips: Path, tmp_path: Path) -> None:
+    config = hours_job(tmp_path / "out", manifest(clips, ["a"]), "1.0", "{read_headers: false}")
+    with pytest.raises(PlanError, match=r"m.tsv:2: its duration is not known.*plan.read_headers: true"):
+        run_plan(config, LocalRoot(config.output))
+
+
+def test_fewer_hours_than_asked_for_are_told(clips: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    config = hours_job(tmp_path / "out", manifest(clips, ["a"]), "{en: 2}")
+    run_plan(config, LocalRoot(config.output))
+    assert "corpus c0: 0.00 hours of en are usable, `hours` asks for 2" in caplog.text
+
+
+def test_what_readers_skip_is_told(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def read(corpus: Config, reading: Reading) -> Iterator[Utterance]:
+        reading.skip("c0", "language nl is none of the five", 3)
+        yield Utterance("a", "c0", "c0", "en", "train", where="m.tsv:2")
+
+    monkeypatch.setattr(plan_draft, "read_corpus", read)
+    config = job(tmp_path / "out", manifest(clips, ["a"]))
+    run_plan(config, LocalRoot(config.output))
+    record = read_json(LocalRoot(config.output), "plan.json")
+    assert record is not None
+    assert record["skipped"] == {"c0": {"language nl is none of the five": 3}}
 
 
 def test_different_utterances_of_one_hash_are_an_error(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(planning, "unit_id", lambda *_: 7)
+    monkeypatch.setattr(plan_rows, "unit_id", lambda *_: 7)
     config = job(tmp_path / "out", manifest(clips, ["a", "b"]))
     with pytest.raises(PlanError, match="have one hash: set `version`"):
         run_plan(config, LocalRoot(config.output))

@@ -14,7 +14,8 @@ Row = tuple[int, int, str | None]
 
 
 def table(rows: list[Row]) -> pa.Table:
-    return pa.table([pa.array(column, field.type) for column, field in zip(zip(*rows), SCHEMA)], schema=SCHEMA)
+    columns = zip(*rows, strict=True)
+    return pa.table([pa.array(column, of.type) for column, of in zip(columns, SCHEMA, strict=True)], schema=SCHEMA)
 
 
 def rows_of(tables: list[pa.Table]) -> list[Row]:
