@@ -6,6 +6,7 @@ section has defaults, so that a config names only what differs from them.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
@@ -386,7 +387,13 @@ class StorageConfig(Section):
     """Where `s3://` is, if not at Amazon. Credentials come by the SDK's own ways, never from here."""
 
     endpoint_url: str | None = None  # None: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL where set
-    region: str | None = None
+    region: str | None = None  # None: AWS_REGION or AWS_DEFAULT_REGION where set
+
+    def resolved(self) -> Self:
+        """Return the section with what this process's environment says; workers elsewhere may have another."""
+        endpoint_url = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+        region = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        return self.model_copy(update={"endpoint_url": endpoint_url, "region": region})
 
 
 class RayConfig(Section):

@@ -5,11 +5,12 @@ Credentials come by the SDK's own ways (environment, profile, instance role); no
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from typing import Any
 
 import pyarrow.fs as pafs
+
+from sift_ray.config import StorageConfig
 
 
 def split_s3(uri: str) -> tuple[str, str]:
@@ -28,13 +29,13 @@ class S3Connection:
     """One object store; opened at the first use, and anew in every process that it travels to.
 
     Args:
-        endpoint_url: Where the store is; None: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL where set, else Amazon.
-        region: Its region; None: AWS_REGION or AWS_DEFAULT_REGION where set.
+        endpoint_url: Where the store is; None: where the environment says (`StorageConfig`), else Amazon.
+        region: Its region; None: as the environment says.
     """
 
     def __init__(self, endpoint_url: str | None = None, region: str | None = None) -> None:
-        self._endpoint_url = endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        self._region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+        storage = StorageConfig(endpoint_url=endpoint_url, region=region).resolved()
+        self._endpoint_url, self._region = storage.endpoint_url, storage.region
         self._client: Any = None
         self._filesystem: pafs.FileSystem | None = None
 
@@ -69,9 +70,16 @@ class S3Connection:
             options["region"] = "us-east-1"  # other stores ignore it, but pyarrow would ask AWS for it
         return pafs.S3FileSystem(**options)
 
-    def keys(self, bucket: str, prefix: str) -> Iterator[tuple[str, int]]:
-        """Yield (key, bytes) of every object whose key begins with `prefix`, in the order of keys, page by page."""
-        for page in self.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+    def keys(self, bucket: str, prefix: str, limit: int | None = None) -> Iterator[tuple[str, int]]:
+        """Yield (key, bytes) of every object whose key begins with `prefix`, in the order of keys, page by page.
+
+        `limit` is how many are asked for at most; None: all.
+        """
+        some = {"MaxItems": limit, "PageSize": limit}
+        pages = self.client.get_paginator("list_objects_v2").paginate(
+            Bucket=bucket, Prefix=prefix, PaginationConfig=some
+        )
+        for page in pages:
             for item in page.get("Contents", ()):
                 yield item["Key"], item["Size"]
 

@@ -52,7 +52,8 @@ def read_stream(file: BinaryIO, container: str, selection: Selection) -> NativeC
         detail = f"{selection.name}: to read this ({container}), install sift-ray[m4a]"
         raise DecodeError("unsupported_format", detail) from error
     try:
-        with av.open(file, format=container) as opened:
+        # tags need not be UTF-8
+        with av.open(file, format=container, metadata_errors="ignore") as opened:
             return _read(opened, container, selection)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise DecodeError("unreadable_audio", f"{selection.name}: {error}") from error
@@ -71,7 +72,8 @@ def _read(opened: Any, container: str, selection: Selection) -> NativeClip:
     seeks = container == _MP4 and selection.start_s > _LEAD_S  # elsewhere times are rounded, or guessed
     if seeks:
         opened.seek(int((selection.start_s - _LEAD_S) / stream.time_base), stream=stream)
-    planar = AudioResampler(format="fltp")
+    # packed: of planar frames PyAV gives no more than 8 channels rightly
+    packed = AudioResampler(format="flt")
     parts: list[NDArray[np.float32]] = []
     rate = place = first = enough = 0  # frames; `place` is where the next part begins
     for decoded in opened.decode(stream):
@@ -82,18 +84,18 @@ def _read(opened: Any, container: str, selection: Selection) -> NativeClip:
             enough = first + (selection.span(rate) or selection.most(rate) + rate)
             if seeks:
                 place = round((decoded.pts - (stream.start_time or 0)) * stream.time_base * rate)
-        for frame in planar.resample(decoded):
-            part = frame.to_ndarray()
+        for frame in packed.resample(decoded):
+            part = frame.to_ndarray().reshape(-1, frame.layout.nb_channels)
             # what lies before the clip is dropped as it comes
-            parts.append(part[:, max(0, first - place) :])
-            place += part.shape[1]
+            parts.append(part[max(0, first - place) :])
+            place += len(part)
         if place >= enough:
             break
     else:
         place = _checked_end(place, rate, claimed_s, selection)
     _, count, cut = selection.frames(place, rate)
-    samples = np.concatenate(parts, axis=1)[:, :count]
-    return NativeClip(selection.of_channel(samples.T), rate, _FULL_SCALE, cut)
+    samples = np.concatenate(parts)[:count]
+    return NativeClip(selection.of_channel(samples), rate, _FULL_SCALE, cut)
 
 
 def _claimed_s(opened: Any, stream: Any, container: str) -> float | None:

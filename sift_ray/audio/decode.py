@@ -15,7 +15,7 @@ from sift_ray.audio.av_stream import HEAD_BYTES, read_stream, stream_format
 from sift_ray.audio.errors import DecodeError
 from sift_ray.audio.selection import NativeClip, Selection
 from sift_ray.audio.sound_file import UnknownFormatError, read_sound, reason_of
-from sift_ray.corpora.audio_source import AudioSource, AudioUnavailableError
+from sift_ray.corpora.audio_source import AudioSource, AudioUnavailableError, explained
 from sift_ray.corpora.audio_uri import parse_audio_uri
 from sift_ray.schema import SAMPLE_RATE
 
@@ -62,7 +62,8 @@ def decode(
 
     A file that was cut short is told by what its header claims, an Ogg stream by its last page, an MP3 by its last
     frame; not told are an MP3 without a length in its header and an AAC stream that end between two frames, and spans
-    that end before the cut are read.
+    that end before the cut are read. Told as well is a file that goes on behind the end that its header claims: a WAV
+    by its chunks, an MP3 and a FLAC by its frames, an Ogg by its streams.
 
     Args:
         uri: An address, as `AudioUri` writes it.
@@ -125,7 +126,7 @@ def _native(file: str | BinaryIO, selection: Selection) -> NativeClip:
         return read_sound(file, selection, rate_of_int16=SAMPLE_RATE)
     except UnknownFormatError as unknown:
         if isinstance(file, str):
-            with Path(file).open("rb") as opened:
+            with explained(file), Path(file).open("rb") as opened:  # it may be gone, or go, by now
                 return _by_pyav(opened, selection, unknown)
         return _by_pyav(file, selection, unknown)
 

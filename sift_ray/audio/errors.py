@@ -22,3 +22,7 @@ class DecodeError(Exception):
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.detail}"
+
+
+class DecoderStartError(RuntimeError):
+    """No process can be started to decode in: nothing is known of the clip."""

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Final, Self
 
 from sift_ray.audio.decode import DecodedClip, decode
-from sift_ray.audio.errors import DecodeError
+from sift_ray.audio.errors import DecodeError, DecoderStartError
 from sift_ray.config import DecodeConfig, StorageConfig
 
 _START_S: Final = 120.0
@@ -68,7 +68,7 @@ class IsolatedDecoder:
         Raises:
             DecodeError: as `sift_ray.audio.decode.decode` does; decoder_crash where the child died of the clip (what
                 it had to say stands on stderr), decoder_timeout where it took too long.
-            RuntimeError: no child can be started.
+            DecoderStartError: no child can be started.
         """
         pipe = self._pipe or self._start()
         try:
@@ -108,11 +108,11 @@ class IsolatedDecoder:
         try:
             parent.send_bytes(self._job)
             if not parent.poll(_START_S):
-                raise RuntimeError(f"a decoder's process did not start within {_START_S:g} s")
+                raise DecoderStartError(f"a decoder's process did not start within {_START_S:g} s")
             parent.recv_bytes()
         except (EOFError, OSError) as error:
-            raise RuntimeError(f"a decoder's process does not start: it ended, {self._fate()}") from error
-        except RuntimeError:
+            raise DecoderStartError(f"a decoder's process does not start: it ended, {self._fate()}") from error
+        except DecoderStartError:
             self.close()
             raise
         return parent

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
-from io import SEEK_END
-from pathlib import Path
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import SEEK_END, FileIO
 from typing import BinaryIO, Final, cast
 
 import soundfile as sf
 
 from sift_ray.audio.errors import DecodeError
+from sift_ray.audio.flac_frames import HEAD_BYTES, TAIL_BYTES, goes_on
 from sift_ray.audio.mp3_frames import walk_frames
-from sift_ray.audio.ogg_end import LONGEST_PAGE, ends_whole
+from sift_ray.audio.ogg_end import ends_whole, has_several_streams
+from sift_ray.audio.riff_end import bytes_behind_data
 from sift_ray.audio.selection import NativeClip, Selection
 from sift_ray.corpora.audio_source import MOST_BYTES
 from sift_ray.corpora.header import UNKNOWN_FRAMES
@@ -26,6 +30,9 @@ _SIXTEEN_BITS: Final = {
 }
 _FULL_SCALE: Final = _SIXTEEN_BITS["PCM_16"]
 _MP3: Final = ("MP3", "MPEG")
+_WAV: Final = ("WAV", "WAVEX")
+_OGG_HEAD: Final = 18
+_OGG_TAIL: Final = 4 << 20  # more than the longest page: all of a clip, mostly
 # an MP3's claim may be off by the encoder's delay, or by a last frame that decoders leave out
 _MP3_SLACK_FRAMES: Final = 2 * 1152
 # of what its frames hold, an encoder's delay and padding are no part of the clip
@@ -99,10 +106,9 @@ def _frames(sound: sf.SoundFile, file: str | BinaryIO, selection: Selection) -> 
     if claimed >= UNKNOWN_FRAMES:
         raise DecodeError("unreadable_audio", f"{name}: the header tells no length; encode the file again")
     if selection.reaches(claimed, sound.samplerate):
-        if sound.format == "OGG" and not ends_whole(_last_bytes(file, LONGEST_PAGE)):
-            raise DecodeError("truncated_audio", f"{name}: the last Ogg page is cut, or is not the stream's last")
+        _check_end(sound.format, claimed, file, name)
         if sound.format in _MP3:
-            claimed = _mp3_frames(claimed, _last_bytes(file, MOST_BYTES + 1), name)
+            claimed = _mp3_frames(claimed, _ends(file, 0, MOST_BYTES + 1)[1], name)
         for bytes_claimed, held in _SHORTENED.findall(sound.extra_info):
             if int(held) < int(bytes_claimed) < _UNKNOWN_SIZE:
                 detail = f"{name}: {held} of the {bytes_claimed} bytes of audio that it claims"
@@ -110,6 +116,26 @@ def _frames(sound: sf.SoundFile, file: str | BinaryIO, selection: Selection) -> 
     if claimed <= 0:
         raise DecodeError("empty_audio", f"{name}: the header claims no audio")
     return claimed
+
+
+def _check_end(kind: str, claimed: int, file: str | BinaryIO, name: str) -> None:
+    """Refuse a file that ends before its stream does, or goes on behind what libsndfile takes for its end."""
+    if kind == "OGG":
+        head, tail = _ends(file, _OGG_HEAD, _OGG_TAIL)
+        if not ends_whole(tail):
+            raise DecodeError("truncated_audio", f"{name}: the last Ogg page is cut, or is not the stream's last")
+        if has_several_streams(head, tail):
+            detail = f"{name}: several streams one after the other; libsndfile reads the first"
+            raise DecodeError("wrong_length", detail)
+    elif kind == "FLAC":
+        if goes_on(*_ends(file, HEAD_BYTES, TAIL_BYTES), claimed):
+            raise DecodeError("wrong_length", f"{name}: the header claims {claimed} frames, and more follow them")
+    elif kind in _WAV:
+        with _borrowed(file) as opened:
+            unclaimed = bytes_behind_data(opened)
+        if unclaimed:
+            detail = f"{name}: the header claims {claimed} frames, and {unclaimed} bytes that are no chunk follow them"
+            raise DecodeError("wrong_length", detail)
 
 
 def _mp3_frames(claimed: int, content: bytes, name: str) -> int:
@@ -134,14 +160,31 @@ def _mp3_frames(claimed: int, content: bytes, name: str) -> int:
     return min(claimed, walked.samples)
 
 
-def _last_bytes(file: str | BinaryIO, most: int) -> bytes:
-    """Return a file's last bytes, all where it has no more than `most`; one that is being read stays where it is."""
+def _ends(file: str | BinaryIO, first: int, last: int) -> tuple[bytes, bytes]:
+    """Return a file's first and last bytes, all where it has no more."""
+    if isinstance(file, str):  # the least calls: every FLAC is looked at
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            size = os.fstat(descriptor).st_size
+            last = min(last, size)  # room is made for as much as is asked for
+            return os.pread(descriptor, first, 0), os.pread(descriptor, last, size - last)
+        finally:
+            os.close(descriptor)
+    with _borrowed(file) as opened:
+        opened.seek(0)
+        head = opened.read(first)
+        size = opened.seek(0, SEEK_END)
+        opened.seek(max(0, size - last))
+        return head, opened.read()
+
+
+@contextmanager
+def _borrowed(file: str | BinaryIO) -> Iterator[BinaryIO]:
+    """Give the file to read in; one that is being read stays where it is."""
     if isinstance(file, str):
-        with Path(file).open("rb", buffering=0) as opened:
-            return _last_bytes(cast(BinaryIO, opened), most)
+        with FileIO(file) as opened:
+            yield cast(BinaryIO, opened)
+        return
     place = file.tell()
-    size = file.seek(0, SEEK_END)
-    file.seek(max(0, size - most))
-    content = file.read()
+    yield file
     file.seek(place)
-    return content

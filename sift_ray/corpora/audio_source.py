@@ -8,6 +8,7 @@ import stat
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache
 from io import SEEK_CUR, SEEK_END, BufferedReader, BytesIO, RawIOBase
 from typing import Any, BinaryIO, Final
@@ -18,16 +19,21 @@ import pyarrow.parquet as pq
 
 from sift_ray.config import StorageConfig
 from sift_ray.corpora.audio_uri import TAR_WINDOW, AudioUri
+from sift_ray.corpora.utterance import CorpusError
 from sift_ray.object_store import S3Connection
 
 _HEADER_READ: Final = 1 << 16
 _SPAN_READ: Final = 1 << 18
 _COLUMN_READ: Final = 4 << 20
 _MOST_COLUMN: Final = 64 << 20
+_MOST_HELD: Final = 64 << 20  # of a recording whose spans are read one after the other
 MOST_BYTES: Final = 512 << 20
 """An encoded clip larger than this is refused before it is read."""
 
 _NO_SUCH_FILE: Final = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
+_REFUSED: Final = (errno.EACCES, errno.EPERM)
+# what a place that only damaged bytes name makes the system say
+_NO_SUCH_PLACE: Final = (errno.EINVAL, errno.EOVERFLOW)
 # what Arrow's filesystems say without an error number
 _NO_FILE_WORDS: Final = (
     "AWS Error NO_SUCH_KEY",
@@ -41,7 +47,8 @@ class AudioUnavailableError(Exception):
     """The bytes of a clip can't be had.
 
     Attributes:
-        reason: A slug: missing_audio, empty_audio, storage_error, unreadable_shard, truncated_shard or too_large.
+        reason: A slug: missing_audio (nothing is there, or the user may not read it), empty_audio, storage_error
+            (it may be read another time), unreadable_shard, truncated_shard, too_large or web_refused.
         detail: For a person: names the file.
     """
 
@@ -68,18 +75,24 @@ class AudioSource:
     def open(self, uri: AudioUri, *, whole: bool = True) -> Iterator[str | BinaryIO]:
         """Give a local path, or a seekable file of the encoded audio. Spans (`t`) and channels are the caller's.
 
+        A path is given for a local file alone. What lies in a Parquet shard, on the web or, read whole, in a tar or
+        bucket is in memory; headers in tars and buckets are read in ranges, and spans of recordings above 64 MiB too.
+
         Args:
             uri: The address.
-            whole: All of it will be read. False: only its header will; objects are then read in small ranges.
+            whole: All of it, or of its span, will be read. False: only its header will.
 
         Raises:
-            AudioUnavailableError: it is not there, empty, or its shard is damaged; or, where it is read in ranges,
-                the store failed meanwhile (this then takes the place of what the caller made of it).
+            AudioUnavailableError: it is not there, empty or too large, its shard is damaged, or the store failed;
+                where it is read in ranges, also at the end (this then takes the place of what the caller made of it).
         """
         if uri.row is not None:
             yield BytesIO(_not_empty(self._row(uri), uri))
-        elif uri.bytes is not None:
+        elif uri.bytes is not None and whole:
             yield BytesIO(_not_empty(self._member(uri), uri))
+        elif uri.bytes is not None:
+            with self._member_in_ranges(uri, *uri.bytes) as file:
+                yield file
         elif uri.member is not None:
             raise AudioUnavailableError("missing_audio", f"{uri}: where in the tar the member lies is not given")
         elif not uri.scheme:
@@ -87,25 +100,16 @@ class AudioSource:
             yield uri.file
         else:
             span = uri.start_s is not None or uri.end_s is not None
-            with self._remote(uri, whole=whole and not span, step=_SPAN_READ if span else _HEADER_READ) as file:
+            with self._span(uri, whole=whole) if span else self._object(uri, whole=whole) as file:
                 yield file
 
     def size(self, uri: AudioUri) -> int:
-        """Return the bytes of a whole local file or object.
+        """Return the bytes of a local file.
 
         Raises:
-            AudioUnavailableError: it is not there, empty, or the store can't be asked.
+            AudioUnavailableError: it is not there, empty, or the disk can't be asked.
         """
-        if not uri.scheme:
-            return _local_size(uri.file)
-        with explained(uri.file):
-            filesystem, path = self._filesystem(uri.file)
-            info = filesystem.get_file_info(path)
-        if info.type != pafs.FileType.File:
-            raise AudioUnavailableError("missing_audio", f"{uri.file}: no such file")
-        if info.size == 0:
-            raise AudioUnavailableError("empty_audio", f"{uri.file}: no bytes")
-        return int(info.size)
+        return _local_size(uri.file)
 
     def _filesystem(self, file: str) -> tuple[pafs.FileSystem, str]:
         if file.startswith("s3://"):
@@ -115,11 +119,9 @@ class AudioSource:
         return pafs.LocalFileSystem(), file
 
     @contextmanager
-    def _remote(self, uri: AudioUri, *, whole: bool, step: int) -> Iterator[BinaryIO]:
+    def _object(self, uri: AudioUri, *, whole: bool) -> Iterator[BinaryIO]:
         if uri.scheme == "https":
-            from sift_ray.corpora.web import fetch
-
-            yield BytesIO(_not_empty(fetch(uri.file, MOST_BYTES), uri))
+            yield BytesIO(_fetched(uri))
             return
         with explained(uri.file):
             filesystem, path = self._filesystem(uri.file)
@@ -137,9 +139,66 @@ class AudioSource:
                 return
             part = FilePart(file, 0, size)
             try:
-                yield BufferedReader(part, step)
+                yield BufferedReader(part, _HEADER_READ)
             finally:
                 part.check(uri.file)
+
+    @contextmanager
+    def _span(self, uri: AudioUri, *, whole: bool) -> Iterator[BinaryIO]:
+        if uri.scheme == "https":
+            held: _OpenObject | None = getattr(self._places, "object", None)
+            if held is None or held.name != uri.file:
+                content = _fetched(uri)
+                held = _OpenObject(uri.file, BytesIO(content), len(content), content)
+                self._places.object = held if held.size <= _MOST_HELD else None
+        else:
+            held = self._held(uri.file)
+        if held.size == 0:
+            raise AudioUnavailableError("empty_audio", f"{uri.file}: no bytes")
+        # (decoders of MP3 go through a recording from its start for each span of it)
+        if whole and held.content is None and held.size <= _MOST_HELD:
+            with explained(uri.file):
+                held.content = held.file.read_at(held.size, 0)
+        if held.content is not None:
+            yield BytesIO(held.content)
+        else:
+            with self._in_ranges(held, 0, held.size, _SPAN_READ if whole else _HEADER_READ) as file:
+                yield file
+
+    @contextmanager
+    def _member_in_ranges(self, uri: AudioUri, start: int, size: int) -> Iterator[BinaryIO]:
+        if size == 0:
+            raise AudioUnavailableError("empty_audio", f"{uri}: no bytes")
+        tar = self._held(uri.file)
+        if start + size > tar.size:
+            there = max(tar.size - start, 0)
+            raise AudioUnavailableError("truncated_shard", f"{uri}: {there:,} of {size:,} bytes are there")
+        with self._in_ranges(tar, start, size, _HEADER_READ) as file:
+            yield file
+
+    def _held(self, name: str) -> _OpenObject:
+        """Return a tar or recording opened: what this thread opened last is kept, as the next clip is mostly of it."""
+        held: _OpenObject | None = getattr(self._places, "object", None)
+        if held is None or held.name != name:
+            self._places.object = None
+            with explained(name):
+                filesystem, path = self._filesystem(name)
+                file = filesystem.open_input_file(path)
+                held = _OpenObject(name, file, file.size())
+            self._places.object = held
+        return held
+
+    @contextmanager
+    def _in_ranges(self, held: _OpenObject, start: int, size: int, step: int) -> Iterator[BinaryIO]:
+        part = FilePart(held.file, start, size)
+        try:
+            yield BufferedReader(part, step)
+        finally:
+            try:
+                part.check(held.name)
+            except AudioUnavailableError:
+                self._places.object = None
+                raise
 
     def _member(self, uri: AudioUri) -> bytes:
         assert uri.bytes is not None
@@ -184,6 +243,16 @@ class AudioSource:
 def audio_source(storage: StorageConfig) -> AudioSource:
     """Return this process's source for a store; what it has read of a shard is kept from batch to batch."""
     return AudioSource(storage)
+
+
+@dataclass(slots=True)
+class _OpenObject:
+    """A tar or recording that a thread has open, and all of its content where that was read."""
+
+    name: str
+    file: Any
+    size: int
+    content: bytes | None = None
 
 
 class FilePart(RawIOBase):
@@ -320,22 +389,49 @@ def explained(file: str) -> Iterator[None]:
     """Turn what filesystems and Parquet raise into AudioUnavailableError, whose detail begins with `file`."""
     try:
         yield
-    except (OSError, UnicodeEncodeError, pa.ArrowException) as error:
+    except (OSError, UnicodeError, pa.ArrowException) as error:
         raise AudioUnavailableError(_reason(error), f"{file}: {' '.join(str(error).split())}") from error
 
 
 def _reason(error: Exception) -> str:
-    """Tell a file that is not there from a store that fails and from bytes that make no sense.
+    """Tell a file that is not there (for this user) from a store that fails and from bytes that make no sense.
 
     Arrow raises OSError for the latter too: then without an error number, and not in the words of its S3 client.
     """
     text = str(error)
     number = getattr(error, "errno", None)
-    if isinstance(error, UnicodeEncodeError) or number in _NO_SUCH_FILE or any(word in text for word in _NO_FILE_WORDS):
+    if isinstance(error, UnicodeEncodeError) or any(word in text for word in _NO_FILE_WORDS):
         return "missing_audio"
-    if isinstance(error, OSError) and (number is not None or "AWS Error" in text):
+    if number in _NO_SUCH_FILE or number in _REFUSED:
+        return "missing_audio"
+    if isinstance(error, OSError) and number not in _NO_SUCH_PLACE and (number is not None or "AWS Error" in text):
         return "storage_error"
     return "unreadable_shard"
+
+
+def raise_if_storage_failed(where: str, error: Exception, *, one_clip: bool = False) -> None:
+    """Raise CorpusError where it is the store that failed: a plan would give up sound rows for good.
+
+    That is an answer of S3 other than "no such key", and every error number that tells nothing of the file itself
+    (ESTALE, EIO, ETIMEDOUT, ECONNRESET, …). Where the user may not read a file (EACCES, EPERM), asking again changes
+    nothing: one clip then costs its own row, as a missing one does; but a shard or table would cost thousands, so
+    its rights are set right first.
+
+    Args:
+        where: What the error calls the place.
+        error: What was raised; an AudioUnavailableError as `explained` makes it, from its cause.
+        one_clip: The file holds one clip, or its text, and no other's.
+    """
+    if isinstance(error, AudioUnavailableError):
+        reason, detail, number = error.reason, error.detail, getattr(error.__cause__, "errno", None)
+    else:
+        reason, detail, number = _reason(error), str(error), getattr(error, "errno", None)
+    if not detail.startswith(where):
+        detail = f"{where}: {detail}"
+    if reason == "storage_error":
+        raise CorpusError(f"{detail}; plan again when the storage answers") from error
+    if number in _REFUSED and not one_clip:
+        raise CorpusError(f"{detail}; let the job's user read it, and plan again") from error
 
 
 def _local_size(file: str) -> int:
@@ -350,8 +446,14 @@ def _local_size(file: str) -> int:
     if status.st_size == 0:
         raise AudioUnavailableError("empty_audio", f"{file}: no bytes")
     if not os.access(file, os.R_OK):
-        raise AudioUnavailableError("storage_error", f"{file}: permission denied; let the job's user read it")
+        raise AudioUnavailableError("missing_audio", f"{file}: permission denied; let the job's user read it")
     return status.st_size
+
+
+def _fetched(uri: AudioUri) -> bytes:
+    from sift_ray.corpora.web import fetch
+
+    return _not_empty(fetch(uri.file, MOST_BYTES), uri)
 
 
 def _not_empty(content: bytes, uri: AudioUri) -> bytes:

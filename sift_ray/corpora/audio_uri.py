@@ -12,13 +12,15 @@ the file's name are percent-encoded and a `#` follows, so that every address rea
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
 TAR_WINDOW: Final = 16 << 20
 """Bytes of a tar shard that are best read together: members in one window are planned into one wave."""
+
+LONGEST_S: Final = 1e9
+"""No recording is as long as this, in seconds; a number beyond it is an error of whoever wrote it."""
 
 _DEFAULT_COLUMN: Final = "audio"
 _KEYS: Final = ("member", "bytes", "row", "column", "t", "channel")
@@ -145,7 +147,7 @@ def _span(text: str) -> tuple[float, float | None]:
     first, comma, second = text.partition(",")
     start = float(first)
     end = float(second) if comma else None
-    if not 0 <= start < (math.inf if end is None else end) or end == math.inf:
+    if not 0 <= start < (LONGEST_S if end is None else end) <= 2 * LONGEST_S:
         raise ValueError(f"t={text} is no span: it is the start and the end in seconds, or the start alone")
     return start, end
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
-from sift_ray.corpora.audio_source import AudioUnavailableError
-from sift_ray.corpora.audio_uri import AudioUri, parse_audio_uri
+from sift_ray.corpora.audio_source import AudioUnavailableError, raise_if_storage_failed
+from sift_ray.corpora.audio_uri import LONGEST_S, AudioUri, parse_audio_uri
 from sift_ray.corpora.reading import Reading, place_audio
 from sift_ray.corpora.tar_index import TarIndexes
 from sift_ray.corpora.tree import Tree
@@ -122,6 +122,8 @@ def numbers_of(values: Mapping[str, str]) -> Numbers:
     duration, offset, channel = (_number(values, name) for name in _NUMBERS)
     if duration is not None and duration <= 0:
         raise ValueError(f"duration {values['duration']} is not above 0 seconds")
+    if duration is not None and offset is not None and round(offset + duration, 6) <= offset:
+        raise ValueError(f"duration {values['duration']} is too short to tell from offset {values['offset']}")
     if channel is not None and not channel.is_integer():
         raise ValueError(f"channel {values['channel']} is not whole; channels are counted from 0")
     return Numbers(duration, offset, None if channel is None else int(channel))
@@ -135,8 +137,8 @@ def _number(values: Mapping[str, str], name: str) -> float | None:
         number = float(text)
     except ValueError:
         number = math.nan
-    if not 0 <= number < math.inf:
-        raise ValueError(f"{name} {text!r} is no number from 0")
+    if not 0 <= number < LONGEST_S:
+        raise ValueError(f"{name} {text!r} is no number from 0 to {LONGEST_S:g}")
     return number
 
 
@@ -349,6 +351,7 @@ def _find_member(utterance: Utterance, root: Tree, address: AudioUri, tars: TarI
     try:
         place = tars.member(root, address.file, address.member)
     except AudioUnavailableError as error:
+        raise_if_storage_failed(where, error)
         utterance.reject(error.reason, f"{where}: {error.detail}")
         return
     if place is None:

@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from sift_ray.config import MlsConfig
-from sift_ray.corpora.audio_source import AudioUnavailableError
+from sift_ray.corpora.audio_source import AudioUnavailableError, raise_if_storage_failed
 from sift_ray.corpora.audio_uri import parse_audio_uri
 from sift_ray.corpora.header import HeaderError, header_duration
 from sift_ray.corpora.parquet_shards import ShardRow, shard_footer, shard_rows
@@ -146,6 +146,8 @@ def _take_duration(reading: Reading, utterance: Utterance) -> None:
         with reading.source.open(uri, whole=False) as file:
             utterance.duration_s = header_duration(file, str(uri))
     except (AudioUnavailableError, HeaderError) as error:
+        if isinstance(error, AudioUnavailableError):
+            raise_if_storage_failed(utterance.where, error)
         utterance.reject(error.reason, f"{utterance.where}: {error.detail}")
 
 

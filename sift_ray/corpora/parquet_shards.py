@@ -5,6 +5,8 @@ A damaged shard costs its own rows alone: each of them is yielded with the reaso
 
 from __future__ import annotations
 
+import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -14,17 +16,20 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from sift_ray.corpora.audio_source import raise_if_storage_failed
 from sift_ray.corpora.audio_uri import AudioUri
 from sift_ray.corpora.header import HeaderError, header_duration
 from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.tree import OutsideRootError, Tree
 from sift_ray.corpora.utterance import CorpusError
-from sift_ray.corpora.values import printable
+from sift_ray.corpora.values import damaged, printable
 
+_LOG: Final = logging.getLogger(__name__)
 _ROWS_WITH_AUDIO: Final = 16
 _ROWS_WITHOUT: Final = 1024
 _READ_AHEAD: Final = 1 << 20
 _MOST_COLUMN: Final = 64 << 20  # of a row group's column that is read in one piece
+_LEAST_WITH_AUDIO: Final = 1 << 11  # bytes a row, of all columns together
 # what damaged bytes make Arrow or the conversion to Python raise
 _DAMAGE: Final = (pa.ArrowException, OSError, ValueError, OverflowError)
 
@@ -55,7 +60,7 @@ class ShardRow:
 
     def own_id(self, corpus: str, path: str) -> str:
         """Return an id for a row of the shard at `path` that has none: the shard's name and the row's place in it."""
-        return "_".join([f"{corpus}#{path.replace('/', '_')}", *map(str, self.row or ())])
+        return printable("_".join([f"{corpus}#{path.replace('/', '_')}", *map(str, self.row or ())]))
 
 
 class Footer(NamedTuple):
@@ -69,13 +74,13 @@ def shard_footer(tree: Tree, path: str) -> Footer | None:
     """Return the number of rows and the columns of a shard, None where its footer can't be read.
 
     Raises:
-        CorpusError: the object store failed.
+        CorpusError: the store failed.
     """
     try:
         with _opened(tree, path) as shard:
             return Footer(shard.metadata.num_rows, tuple(shard.schema_arrow.names))
     except (OutsideRootError, *_DAMAGE) as error:
-        _no_store_error(f"{tree.uri}/{path}", error)
+        raise_if_storage_failed(f"{tree.uri}/{path}", error)
         return None
 
 
@@ -92,8 +97,8 @@ def shard_rows(
     """Yield the rows of one Parquet shard, in order; those that can't be read too, with their reason.
 
     Reasons are `unreadable_shard` (one row for a shard whose footer can't be read, one for each row that a row group
-    lost), `path_outside_root`, `empty_audio`, `unreadable_header`, and `missing_audio` for audio that the shard names
-    but does not hold. Memory holds the audio of 16 rows and one page of each column.
+    lost), `path_outside_root`, `not_utf8` (the shard's name), `empty_audio`, `unreadable_header`, and `missing_audio`
+    for audio that the shard names but does not hold. Memory holds the audio of 16 rows and one page of each column.
 
     Args:
         tree: The corpus's folder.
@@ -102,34 +107,46 @@ def shard_rows(
         reading: Says whether headers are read, unless `read_header` does without.
         audio: The column of the audio: binary, or a struct with `bytes` and mostly `path`.
         read_header: False leaves the audio's bytes unread (the duration stands elsewhere), unless the first row's are
-            missing.
+            missing; row groups of more than 1 MiB and 2 KiB a row are taken to hold them.
         names_files: Whether the column may also be text: each row's `audio_path`, without an `audio_uri`.
 
     Raises:
-        CorpusError: the shard has no such audio column, or the object store failed.
+        CorpusError: the shard has no such audio column, or the store failed.
     """
     where = f"{tree.uri}/{path}"
+    lost: Counter[int] = Counter()
     with ExitStack() as stack:
         try:
             located = tree.locate(path)
+            if damaged(located):
+                detail = f"{where}: the shard's name is not UTF-8; rename it"
+                yield ShardRow({}, where, reason="not_utf8", detail=detail)
+                return
             shard = stack.enter_context(_opened(tree, path))
             schema = shard.schema_arrow
         except OutsideRootError as error:
             yield ShardRow({}, where, reason="path_outside_root", detail=f"{where}: {error}; put the file itself there")
             return
         except _DAMAGE as error:
-            yield _unreadable(where, error)
+            row = _unreadable(where, error)
+            _LOG.warning("%s (all of the shard's rows are lost)", row.detail)
+            yield row
             return
         audio_column = _AudioColumn.of(schema, audio, where, names_files=names_files)
         wanted = [name for name in columns if name in schema.names and name != audio]
         # (a shard that names audio without holding it is mostly so from end to end: then each row is looked at)
         headers = read_header and reading.read_headers
-        look = (headers or _lacks_audio(shard, audio_column)) and not audio_column.named
+        look = (headers or _lacks_audio(shard, audio_column, where)) and not audio_column.named
         for group in range(shard.num_row_groups):
             for row in _group_rows(shard, group, audio_column, wanted, where, with_audio=look, headers=headers):
-                if row.reason != "unreadable_shard" and not audio_column.named:
+                if row.reason == "unreadable_shard":
+                    lost[group] += 1
+                elif not audio_column.named:
                     row.audio_uri = str(AudioUri(located, row=row.row, column=audio))
                 yield row
+        if lost:
+            groups = ", ".join(map(str, lost))
+            _LOG.warning("%s: %d rows can't be read and are lost, of row groups %s", where, lost.total(), groups)
 
 
 @contextmanager
@@ -215,13 +232,18 @@ def _group_rows(
         yield _unreadable(_place(where, group, lost), problem, (group, lost))
 
 
-def _lacks_audio(shard: Any, audio: _AudioColumn) -> bool:
+def _lacks_audio(shard: Any, audio: _AudioColumn, where: str) -> bool:
     """Whether the shard's first row has no bytes."""
     if not audio.has_path or not shard.num_row_groups:
         return False
+    # (to look, Parquet reads a page, which may be all audio of the group: where there is much, it is there)
+    group = shard.metadata.row_group(0)
+    if group.total_byte_size > max(_READ_AHEAD, _LEAST_WITH_AUDIO * group.num_rows):
+        return False
     try:
         first = next(shard.iter_batches(1, row_groups=[0], columns=[audio.bytes], use_threads=False), None)
-    except _DAMAGE:
+    except _DAMAGE as error:
+        raise_if_storage_failed(where, error)
         return False  # decoding tells each row
     return first is not None and first.num_rows > 0 and first.column(0).field(0)[0].as_py() is None
 
@@ -279,11 +301,6 @@ def _place(where: str, group: int, row: int) -> str:
 
 
 def _unreadable(where: str, problem: Exception | str, row: tuple[int, int] | None = None) -> ShardRow:
-    _no_store_error(where, problem)
+    if isinstance(problem, Exception):
+        raise_if_storage_failed(where, problem)
     return ShardRow({}, where, reason="unreadable_shard", detail=f"{where}: {problem}; fetch the shard again", row=row)
-
-
-def _no_store_error(where: str, problem: Exception | str) -> None:
-    """Raise where it is the object store that failed: the shard may well be sound."""
-    if "AWS Error" in str(problem):
-        raise CorpusError(f"{where}: {problem}; plan again when the object store answers")

@@ -9,10 +9,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from itertools import islice
+from pathlib import Path
 from typing import Final
 
 from sift_ray.config import StorageConfig
-from sift_ray.corpora.audio_source import AudioSource, AudioUnavailableError, audio_source
+from sift_ray.corpora.audio_source import (
+    AudioSource,
+    AudioUnavailableError,
+    audio_source,
+    explained,
+    raise_if_storage_failed,
+)
 from sift_ray.corpora.audio_uri import AudioUri, parse_audio_uri
 from sift_ray.corpora.header import HeaderError, header_duration
 from sift_ray.corpora.tree import OutsideRootError, Tree, open_tree
@@ -21,6 +28,7 @@ from sift_ray.corpora.values import damaged, foreign_share, printable
 from sift_ray.object_store import S3Connection
 
 _BATCH: Final = 512
+_HEADER_READ: Final = 1 << 16
 # a release names audio by the id, and clients find audio by the stem of that name
 _ID: Final = re.compile(r"(?!\.+$)[^/\\\x00-\x1f\x7f]+")
 
@@ -64,6 +72,9 @@ def place_audio(utterance: Utterance, tree: Tree, path: str, **part: object) -> 
     """Set the address of a file of the corpus, or reject the row where the path leaves the corpus.
 
     Whether it is there is looked at by `checked`. `part` holds fields of `AudioUri` (member, row, start_s, …).
+
+    Raises:
+        CorpusError: the store failed.
     """
     where = utterance.where
     if damaged(path):
@@ -74,6 +85,7 @@ def place_audio(utterance: Utterance, tree: Tree, path: str, **part: object) -> 
     except OutsideRootError as error:
         utterance.reject("path_outside_root", f"{where}: {error}")
     except (OSError, ValueError) as error:  # a NUL in the name, a loop of links
+        raise_if_storage_failed(where, error, one_clip=True)
         utterance.reject("missing_audio", f"{where}: {path!r}: {error}")
     else:
         utterance.audio_uri = str(AudioUri(file, **part))  # type: ignore[arg-type]
@@ -85,6 +97,9 @@ def checked(utterances: Iterator[Utterance], reading: Reading) -> Iterator[Utter
     Audio in files of its own must be there, and gets its duration from the header where no table told it. What lies
     in shards was looked at by the reader that went through the shard; an object whose duration is known is not
     asked for here: should it be missing, decoding rejects it.
+
+    Raises:
+        CorpusError: the store failed.
     """
     with ThreadPoolExecutor(reading.threads) as pool:
         while batch := list(islice(utterances, _BATCH)):
@@ -95,7 +110,11 @@ def checked(utterances: Iterator[Utterance], reading: Reading) -> Iterator[Utter
                 if utterance.audio_uri is None:
                     utterance.reject("missing_audio", f"{utterance.where}: no audio is named")
                 elif utterance.reject_reason is None:
-                    uri = parse_audio_uri(utterance.audio_uri)
+                    try:
+                        uri = parse_audio_uri(utterance.audio_uri)
+                    except ValueError as error:
+                        utterance.reject("bad_address", f"{utterance.where}: {error}")
+                        continue
                     if uri.row is None:
                         if utterance.duration_s is None and reading.read_headers and uri.scheme != "https":
                             waiting.append((utterance, uri))
@@ -109,6 +128,7 @@ def _check_there(utterance: Utterance, uri: AudioUri, reading: Reading) -> None:
     try:
         reading.source.size(uri)
     except AudioUnavailableError as error:
+        raise_if_storage_failed(utterance.where, error, one_clip=True)
         utterance.reject(error.reason, f"{utterance.where}: {error.detail}")
 
 
@@ -116,8 +136,17 @@ def _take_duration(reading: Reading, waiting: tuple[Utterance, AudioUri]) -> Non
     utterance, uri = waiting
     try:
         with reading.source.open(uri, whole=False) as file:
-            duration = header_duration(file, uri.file)
+            try:
+                duration = header_duration(file, uri.file)
+            except HeaderError:
+                # libsndfile does not tell a disk that fails from bytes that make no sense
+                if isinstance(file, str):
+                    with explained(file), Path(file).open("rb") as stream:
+                        stream.read(_HEADER_READ)
+                raise
     except (AudioUnavailableError, HeaderError) as error:
+        if isinstance(error, AudioUnavailableError):
+            raise_if_storage_failed(utterance.where, error, one_clip=uri.bytes is None)
         utterance.reject(error.reason, f"{utterance.where}: {error.detail}")
         return
     start = uri.start_s or 0.0

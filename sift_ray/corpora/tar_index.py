@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import tarfile
 from array import array
 from collections import OrderedDict
@@ -16,19 +17,23 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import pyarrow as pa
 
-from sift_ray.corpora.audio_source import AudioUnavailableError, explained
+from sift_ray.corpora.audio_source import AudioUnavailableError, explained, raise_if_storage_failed
 from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.tree import Tree
+from sift_ray.corpora.utterance import CorpusError
 
+_LOG: Final = logging.getLogger(__name__)
 _BLOCK: Final = 512
 _COMPRESSED: Final = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd")
 # writers fill up the last record, of 10 KiB unless told otherwise
 _MOST_PADDING: Final = 1 << 20
-_INDEXES: Final = 8
+_MOST_BYTES: Final = 256 << 20
+_INDEX_BYTES: Final = 1 << 10  # of an index without members
+_MOST_PASSES: Final = 4
 _STEP: Final = 1 << 20
 _BUFFER: Final = 1 << 14
-# what damaged headers make tarfile raise
-_DAMAGE: Final = (tarfile.TarError, ValueError, OverflowError)
+# what damaged headers make tarfile raise; it goes one call deeper for each of a chain of long-name headers
+_DAMAGE: Final = (tarfile.TarError, ValueError, OverflowError, RecursionError)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +137,8 @@ def _check_end(file: BinaryIO, end: int, total: int, where: str) -> None:
 class TarIndexes:
     """Where members lie in tars, for rows that name the member alone.
 
-    The tars that were asked for last are remembered, 32 bytes a member: rows that stand in the order of their tars
-    cost one pass over each.
+    The tars that were asked for last are remembered, 32 bytes a member, up to 256 MiB in all: rows that stand in the
+    order of their tars cost one pass over each, and in any order where so much holds them all.
 
     Args:
         reading: How the corpus is read.
@@ -142,6 +147,8 @@ class TarIndexes:
     def __init__(self, reading: Reading) -> None:
         self._reading = reading
         self._indexes: OrderedDict[str, _TarIndex] = OrderedDict()
+        self._held = self._passes = 0
+        self._tars: set[str] = set()
 
     def member(self, tree: Tree, path: str, member: str) -> tuple[int, int] | None:
         """Return (start, size) in bytes of a member's content, None where the tar has no such file.
@@ -153,16 +160,30 @@ class TarIndexes:
 
         Raises:
             AudioUnavailableError: the tar can't be read, at all or where the member may lie.
-            OutsideRootError: it is not under the folder. ValueError, OSError: as `Tree.locate`.
+            OutsideRootError: it is not under the folder. ValueError: as `Tree.locate`.
+            CorpusError: the store failed while the tar was gone through (the next call tries again), or rows go to
+                and fro between more tars than can be remembered.
         """
-        where = tree.locate(path)
+        with explained(path):
+            where = tree.locate(path)
         index = self._indexes.get(where)
         if index is None:
-            index = self._indexes[where] = _TarIndex(tree, path, where, self._reading.threads)
+            index = self._indexes[where] = self._pass_over(tree, path, where)
+            self._held += index.bytes
         self._indexes.move_to_end(where)
-        if len(self._indexes) > _INDEXES:
-            self._indexes.popitem(last=False)
+        while self._held > _MOST_BYTES and len(self._indexes) > 1:
+            self._held -= self._indexes.popitem(last=False)[1].bytes
         return index.find(member)
+
+    def _pass_over(self, tree: Tree, path: str, where: str) -> _TarIndex:
+        self._tars.add(where)
+        self._passes += 1
+        if self._passes > _MOST_PASSES * len(self._tars) + 8:
+            raise CorpusError(
+                f"{where}: rows go to and fro between {len(self._tars):,} tars, and each return costs a pass over one; "
+                "sort the manifest by tar"
+            )
+        return _TarIndex(tree, path, where, self._reading.threads)
 
 
 class _TarIndex:
@@ -176,11 +197,14 @@ class _TarIndex:
                         digests += _digest(member.name)
                         places.extend((member.start, member.size))
         except AudioUnavailableError as error:
+            raise_if_storage_failed(where, error)
+            _LOG.warning("%s (rows whose members are not found before that are rejected)", error.detail)
             self._problem = error
         keys = np.frombuffer(bytes(digests), np.uint64).reshape(-1, 2)
         order = np.argsort(keys[:, 0], kind="stable")
         self._keys = keys[order]
         self._places = np.frombuffer(places, np.int64).reshape(-1, 2)[order]
+        self.bytes = self._keys.nbytes + self._places.nbytes + _INDEX_BYTES
 
     def find(self, name: str) -> tuple[int, int] | None:
         first, second = np.frombuffer(_digest(name), np.uint64)

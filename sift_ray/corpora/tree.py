@@ -16,6 +16,7 @@ from pathlib import Path
 from posixpath import normpath
 from typing import BinaryIO, Final, Protocol
 
+from sift_ray.corpora.audio_source import raise_if_storage_failed
 from sift_ray.corpora.utterance import CorpusError
 from sift_ray.object_store import S3Connection, split_s3
 
@@ -222,12 +223,12 @@ class S3Tree:
     def has(self, path: str) -> bool:
         """Whether an object of exactly this key is there."""
         key = self._key(path)
-        return any(name == key for name, _ in islice(self._connection.keys(self._bucket, key), 1))
+        return any(name == key for name, _ in self._connection.keys(self._bucket, key, limit=1))
 
     def folder(self, path: str) -> Tree | None:
         """Return a folder as a tree; one without an object in it is not there."""
         start = f"{self._key(path)}/".lstrip("/")
-        if not any(islice(self._connection.keys(self._bucket, start), 1)):
+        if not any(self._connection.keys(self._bucket, start, limit=1)):
             return None
         return S3Tree(f"s3://{self._bucket}/{start}", self._connection)
 
@@ -339,7 +340,7 @@ def read_many(tree: Tree, paths: Iterable[str], threads: int) -> Iterator[bytes 
     folder or can't be read yields the error, so that it costs its own row alone.
 
     Raises:
-        CorpusError: the object store failed.
+        CorpusError: the store failed.
     """
 
     def read(path: str) -> bytes | OSError | OutsideRootError | None:
@@ -349,8 +350,7 @@ def read_many(tree: Tree, paths: Iterable[str], threads: int) -> Iterator[bytes 
         except (FileNotFoundError, NotADirectoryError, ValueError):  # (a NUL in the name)
             return None
         except (OSError, OutsideRootError) as error:
-            if "AWS Error" in str(error):
-                raise CorpusError(f"{tree.uri}/{path}: {error}; plan again when the object store answers") from error
+            raise_if_storage_failed(f"{tree.uri}/{path}", error, one_clip=True)
             return error
 
     waiting = iter(paths)

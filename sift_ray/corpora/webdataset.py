@@ -7,6 +7,7 @@ its last part; other files of a sample are ignored.
 from __future__ import annotations
 
 import json
+import logging
 import math
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ from io import BufferedReader
 from typing import Any, BinaryIO, Final
 
 from sift_ray.config import WebDatasetConfig
-from sift_ray.corpora.audio_source import AudioUnavailableError, FilePart, explained
+from sift_ray.corpora.audio_source import AudioUnavailableError, FilePart, explained, raise_if_storage_failed
 from sift_ray.corpora.header import HeaderError, header_duration
 from sift_ray.corpora.reading import Reading, place_audio
 from sift_ray.corpora.tar_index import TarError, TarMember, open_shard, tar_members
@@ -24,6 +25,7 @@ from sift_ray.corpora.utterance import CorpusError, Utterance
 from sift_ray.corpora.values import age_of, damaged, gender_of, known, printable, split_by_speaker, split_of, text_of
 from sift_ray.schema import LANGUAGES
 
+_LOG: Final = logging.getLogger(__name__)
 _AUDIO: Final = frozenset(("flac", "wav", "mp3", "ogg", "opus", "m4a", "aac", "aif", "aiff", "oga", "webm"))
 _SIDECARS: Final = frozenset(("json", "txt"))
 _SHARDS: Final = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
@@ -79,7 +81,7 @@ def read_webdataset(config: WebDatasetConfig, reading: Reading) -> Iterator[Utte
     A shard that can't be read, or from some place on can't, yields one rejected row for what is lost.
 
     Raises:
-        CorpusError: there is no shard, or the object store failed.
+        CorpusError: there is no shard, or the store failed.
     """
     folder, name = open_path(config.path, reading.connection, "a folder of tar shards")
     shards = [name] if name else folder.walk(_SHARDS)
@@ -107,7 +109,8 @@ class _Shard:
         except OutsideRootError as error:
             yield self._unreadable("path_outside_root", f"{self._where}: {error}; put the file itself there")
         except AudioUnavailableError as error:
-            self._check_store(error)
+            raise_if_storage_failed(self._where, error)
+            self._warn(error)
             yield self._unreadable(error.reason, error.detail)
 
     def _samples(self, file: BinaryIO) -> Iterator[_Sample]:
@@ -139,6 +142,8 @@ class _Shard:
             yield sample
         if end is not None and not cut_stem:
             raise end
+        if end is not None:
+            self._warn(end)
 
     def _take(self, sample: _Sample, member: TarMember, extension: str, file: BinaryIO) -> None:
         kind = extension.rpartition(".")[2]
@@ -242,7 +247,7 @@ class _Shard:
         try:
             part.check(name)
         except AudioUnavailableError as error:
-            self._check_store(error)
+            raise_if_storage_failed(self._where, error)
             unreadable = error
         if unreadable is not None:
             utterance.duration_s = None
@@ -270,10 +275,8 @@ class _Shard:
             return stem.rpartition("/")[2]
         return f"{self._path.removesuffix('.tar')}/{stem}".replace("/", "_")
 
-    def _check_store(self, error: AudioUnavailableError) -> None:
-        """Raise where it is the object store that failed: the shard may well be sound."""
-        if error.reason == "storage_error" and self._where.startswith("s3://"):
-            raise CorpusError(f"{error.detail}; plan again when the object store answers") from error
+    def _warn(self, error: AudioUnavailableError) -> None:
+        _LOG.warning("%s (the shard's samples from there on are lost)", error.detail)
 
     def _skip(self, why: str) -> None:
         self._reading.skip(self._config.name, why)

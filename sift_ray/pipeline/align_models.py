@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TRAINING_VERSION = 1
+TRAINING_VERSION = 2
 _UNKNOWN_CLIP_S = 5.0  # about what read sentences last: Common Voice's mean
 _FOLDER = "models/align"
 _COLUMNS = [
@@ -96,11 +96,12 @@ def ensure_models(session: RaySession, config: Config, root: OutputRoot, plan: P
             waiting.append((language, rows, place, seconds))
     # hours of training must not end in the news that the annotations there are of other models
     check_ingredients(root, annotate_stage(config, plan.content, fingerprints(places)))
+    resolved = config.model_copy(update={"storage": config.storage.resolved()})
     for language, rows, place, seconds in waiting:
         session.ensure("models")
         root.delete(place.folder)
         log.info("alignment model %s: training on %d clips, %.0f s", language, rows.num_rows, seconds)
-        training[language] = _train.remote(language, rows, place, root, config)
+        training[language] = _train.remote(language, rows, place, root, resolved)
     for language, reference in training.items():
         seconds = ray.get(reference)
         log.info("alignment model %s: trained in %.1f s", language, seconds)

@@ -5,11 +5,15 @@ Heavy libraries are imported where they are used, so that a worker loads only th
 
 from __future__ import annotations
 
+import faulthandler
+import logging
+import math
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import partial
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +23,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from sift_ray.config import AlignConfig, DecodeConfig, FeaturesConfig, StorageConfig
-from sift_ray.corpora.audio_uri import parse_audio_uri
+from sift_ray.corpora.audio_uri import block_of, parse_audio_uri
 from sift_ray.corpora.values import one_line
 from sift_ray.pipeline.attempts import is_retry
 from sift_ray.pipeline.model_place import ModelPlace
@@ -31,11 +35,16 @@ if TYPE_CHECKING:
     from sift_ray.align.lexicon import Lexicon
     from sift_ray.align.protocol import Aligner, AlignmentFailure, UtteranceAlignment, WordSpan
     from sift_ray.audio.decode import DecodedClip
+    from sift_ray.audio.isolate import IsolatedDecoder
     from sift_ray.features.tracks import ProsodyTracks
+
+log = logging.getLogger(__name__)
 
 _AUDIO = pa.list_(pa.int16())
 _TRACK = pa.list_(pa.float32())
 FULL_SCALE = 32768.0
+_LONGEST_DECODING_S = 180.0  # fetching included
+_ARMED_S = 10.0  # so long the watch on decoding is left as it is: to set it for each clip would take 3 % of the time
 
 
 def read_blocks(root: OutputRoot, files: Sequence[str], blocks: int) -> pa.Table | tuple[pa.Table, ...]:
@@ -61,11 +70,11 @@ def address_order(uris: Sequence[str | None]) -> tuple[NDArray[np.int64], NDArra
     firsts: dict[str, int] = {}
     keys: list[tuple[int, tuple[float, ...]]] = []
     for row, uri in enumerate(uris):
-        address = parse_audio_uri(uri) if uri is not None and "#" in uri else None
-        block = None if address is None else address.block
-        if address is None or block is None:
+        block = block_of(uri)
+        if uri is None or block is None:
             keys.append((row, ()))
         else:
+            address = parse_audio_uri(uri)
             place = address.row or address.bytes or (address.start_s or 0.0,)
             keys.append((firsts.setdefault(block, row), place))
     order = np.array(sorted(range(len(keys)), key=keys.__getitem__), dtype=np.int64)
@@ -106,7 +115,7 @@ def decode_batch(batch: pa.Table, config: DecodeConfig, storage: StorageConfig) 
     In a task that was begun before, on a worker that died, each clip is decoded in a process of its own: what kills
     that one too is rejected.
     """
-    from sift_ray.audio.decode import DecodeError
+    from sift_ray.audio.errors import DecodeError, DecoderStartError
 
     rejects = Rejects(batch)
     clips: list[NDArray[np.int16] | None] = []
@@ -120,6 +129,12 @@ def decode_batch(batch: pa.Table, config: DecodeConfig, storage: StorageConfig) 
                     clip = decode(uri)
                 except DecodeError as error:
                     rejects.add(row, "decode", error.reason, error.detail)
+                except DecoderStartError:
+                    raise
+                except Exception as error:
+                    # what no decoder should raise: one clip must not cost its wave, and the budget bounds how many may
+                    log.exception("%s: decoding failed", uri)
+                    rejects.add(row, "decode", "decoder_error", f"{uri}: {type(error).__name__}: {error}")
                 else:
                     samples, ratio = clip.samples, clip.clipping_ratio
                     changed["duration_s"][row] = samples.size / SAMPLE_RATE
@@ -137,22 +152,37 @@ def decode_batch(batch: pa.Table, config: DecodeConfig, storage: StorageConfig) 
 
 @contextmanager
 def _decoder(config: DecodeConfig, storage: StorageConfig) -> Iterator[Callable[[str], DecodedClip]]:
+    """Give what decodes one clip, in this process or, where that was tried before, in a child of its own."""
     if is_retry():
-        from sift_ray.audio.isolate import IsolatedDecoder
+        yield _isolated(storage, config).decode
+        return
+    from sift_ray.audio.decode import decode
+    from sift_ray.corpora.audio_source import audio_source
 
-        with IsolatedDecoder(storage, config) as isolated:
-            yield isolated.decode
-    else:
-        from sift_ray.audio.decode import decode
-        from sift_ray.corpora.audio_source import audio_source
+    source = audio_source(storage)
 
-        yield partial(
-            decode,
-            source=audio_source(storage),
-            min_s=config.min_s,
-            max_s=config.max_s,
-            long_clips=config.long_clips,
-        )
+    armed = -math.inf
+
+    def watched(uri: str) -> DecodedClip:
+        # a decoder that never returns ends this worker; the task's next attempt finds which clip it is
+        nonlocal armed
+        if (now := time.monotonic()) - armed > _ARMED_S:
+            faulthandler.dump_traceback_later(_LONGEST_DECODING_S, exit=True)
+            armed = now
+        return decode(uri, source, min_s=config.min_s, max_s=config.max_s, long_clips=config.long_clips)
+
+    try:
+        yield watched
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+
+
+@lru_cache(maxsize=1)
+def _isolated(storage: StorageConfig, config: DecodeConfig) -> IsolatedDecoder:
+    # one child serves all batches of this process; it ends when this process does
+    from sift_ray.audio.isolate import IsolatedDecoder
+
+    return IsolatedDecoder(storage, config)
 
 
 def _shortened(uri: str, seconds: float) -> str:

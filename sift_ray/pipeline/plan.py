@@ -24,7 +24,7 @@ from sift_ray.pipeline.plan_draft import Draft
 from sift_ray.pipeline.plan_preview import Preview
 from sift_ray.pipeline.plan_rules import PlanError
 from sift_ray.pipeline.stages import plan_stage
-from sift_ray.pipeline.waves import Stage, check_ingredients, table_digest, versions, write_parquet
+from sift_ray.pipeline.waves import STAGE_RECORD, Stage, check_ingredients, table_digest, versions, write_parquet
 from sift_ray.schema import UTTERANCES, conform
 from sift_ray.storage import (
     OutputRoot,
@@ -54,7 +54,7 @@ class Plan:
 
     waves: int
     rows: int
-    content: str  # a digest of all rows: later stages are made from these, not from the config alone
+    content: str  # a digest of all rows, and their number in a wave: later stages are made from these
 
 
 def read_plan(root: OutputRoot) -> Plan | None:
@@ -78,10 +78,11 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
         check_ingredients(root, stage)
         return done
     started = time.monotonic()
-    check_ingredients(root, stage)
     for name in root.names(stage.name):
-        if name.startswith("wave="):
+        # of a plan that was not finished nothing is kept: it may have failed for the very config that was mended since
+        if name.startswith("wave=") or name == STAGE_RECORD:
             root.delete(f"{stage.name}/{name}")
+    check_ingredients(root, stage)
     with tempfile.TemporaryDirectory(prefix="sift-ray-plan-") as scratch:
         draft = Draft(config, Path(scratch))
         plan = _write_waves(draft, config.plan.wave_rows, root, stage)
@@ -108,7 +109,7 @@ def preview_plan(config: Config) -> Preview:
     """
     with tempfile.TemporaryDirectory(prefix="sift-ray-plan-") as scratch:
         draft = Draft(config, Path(scratch))
-        preview = Preview(config.plan.wave_rows)
+        preview = Preview(config.plan.wave_rows, config.annotate.error_budget)
         for table in draft.tables():
             preview.add(table)
         preview.left_out, preview.skipped = draft.left_out, draft.skipped
@@ -123,7 +124,7 @@ def _write_waves(draft: Draft, wave_rows: int, root: OutputRoot, stage: Stage) -
         rows += table.num_rows
         content = add_digests((content, _content(table)))
         del table  # or it is held while the next one is gathered
-    return Plan(waves, rows, f"{content:016x}")
+    return Plan(waves, rows, f"{content:016x}-{wave_rows}")
 
 
 def _in_waves(tables: Iterator[pa.Table], wave_rows: int) -> Iterator[pa.Table]:

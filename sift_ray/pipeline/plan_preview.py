@@ -65,9 +65,10 @@ class Preview:
     """Sums over the rows that would be planned; memory holds a hash for each speaker, and no row."""
 
     wave_rows: int
+    error_budget: float = 1.0
     rows: int = 0
     cells: dict[tuple[str, str, str], Cell] = field(default_factory=dict)  # by corpus, language and split
-    rejects: dict[str, Rejects] = field(default_factory=dict)  # by reason
+    rejects: dict[tuple[str, str], Rejects] = field(default_factory=dict)  # by corpus and reason
     skipped: Mapping[str, Mapping[str, int]] = field(default_factory=dict)  # corpus → why → rows never asked for
     left_out: Mapping[tuple[str, str], LeftOut] = field(default_factory=dict)  # beyond `hours`, by corpus and language
 
@@ -82,8 +83,8 @@ class Preview:
         ok = pc.equal(table["status"], "ok")
         for (corpus, language, split), rows in _groups(table.filter(ok), ("corpus", "language", "split")):
             self.cells.setdefault((corpus, language, split), Cell()).add(rows)
-        for (reason,), rows in _groups(table.filter(pc.invert(ok)), ("reject_reason",)):
-            self.rejects.setdefault(reason, Rejects()).add(rows)
+        for (corpus, reason), rows in _groups(table.filter(pc.invert(ok)), ("corpus", "reject_reason")):
+            self.rejects.setdefault((corpus, reason), Rejects()).add(rows)
 
 
 def _groups(table: pa.Table, names: tuple[str, ...]) -> list[tuple[tuple[str, ...], pa.Table]]:

@@ -32,7 +32,8 @@ class PlanError(RuntimeError):
 
 
 class RepeatedIds:
-    """Of rows with one id the first usable one stands (the first, if none is usable); the others are rejected.
+    """Of rows with one id one stands, and the others are rejected: usable rows stand before rejected ones, then those
+    of a more held-out split (a clip that is in test must not be trained on), then those that were read first.
 
     Those rows wait on disk: a list that was appended to itself has as many of them as of others.
     """
@@ -59,7 +60,8 @@ class RepeatedIds:
         """Take rows in any order; return those whose id no other row has."""
         mask = _among(table["unit_id"].to_numpy(), self._units)
         if mask.any():
-            after = pa.array((~usable(table)).astype(np.int64))
+            places = pc.index_in(table["split"], value_set=pa.array(_MOST_HELD_OUT_FIRST)).to_numpy()
+            after = pa.array(places.astype(np.int64) + len(_MOST_HELD_OUT_FIRST) * ~usable(table))
             self._found.add(
                 table.select(self.COLUMNS).append_column("after", after).filter(pa.array(mask)).cast(self._found.schema)
             )
@@ -194,6 +196,7 @@ class HourLimits:
     """
 
     most: Mapping[str, Mapping[str, float]]  # corpus → language → hours
+    named: frozenset[tuple[str, str]] = frozenset()  # corpus and language that the config names with hours of its own
     left_out: dict[tuple[str, str], LeftOut] = field(default_factory=dict)
     _taken: dict[tuple[str, str], _Taken] = field(default_factory=dict)
 
@@ -207,7 +210,13 @@ class HourLimits:
                 }
                 for corpus in config.corpora
                 if not isinstance(corpus, DemoConfig) and corpus.hours is not None
-            }
+            },
+            frozenset(
+                (corpus.name, str(language))
+                for corpus in config.corpora
+                if not isinstance(corpus, DemoConfig) and isinstance(corpus.hours, Mapping)
+                for language in corpus.hours
+            ),
         )
 
     def check(self, table: pa.Table) -> None:
@@ -253,6 +262,8 @@ class HourLimits:
 
     def warn(self) -> None:
         """Say, once all rows went through, which corpora hold less than is asked for."""
+        for corpus, language in sorted(self.named - self._taken.keys()):
+            log.warning("corpus %s: `hours` asks for %s, and there is none", corpus, language)
         for (corpus, language), taken in self._taken.items():
             if taken.last_key is None:
                 hours, most = taken.seconds / 3600, taken.most_s / 3600

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-_TAKEN_ROWS: Final = 4096  # of a sorted run: written without a second copy of the whole
+_TAKEN_ROWS: Final = 1024  # of a sorted run: written without a second copy of the whole
 _SCANNED_BATCHES: Final = 64
 
 

@@ -26,7 +26,7 @@ MEASURING_VERSION = 2
 WRITING_VERSION = 1
 
 # Rejects by a rule of ours, of rows that nothing is wrong with: they say nothing about a wave's health.
-_NO_ERRORS = ("plan/speaker_in_two_splits",)
+NO_ERRORS = ("plan/speaker_in_two_splits",)
 
 _HOW_NOT_WHAT = {
     "pool",
@@ -126,7 +126,7 @@ def instruct_stage(
 def _rejected(counts: Counts) -> float:
     status = counts.get("status", {})
     rows = sum(status.values())
-    left_out = sum(counts.get("rejects", {}).get(reason, 0) for reason in _NO_ERRORS)
+    left_out = sum(counts.get("rejects", {}).get(reason, 0) for reason in NO_ERRORS)
     return (status.get("rejected", 0) - left_out) / rows if rows else 0.0
 
 

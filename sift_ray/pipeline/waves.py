@@ -55,6 +55,7 @@ log = logging.getLogger(__name__)
 ROW_GROUP_ROWS = 4096
 ROWS_PER_SHARD = 5000
 WRITE_RETRIES = 3
+STAGE_RECORD = "_STAGE.json"
 _WAVE = re.compile(r"wave=(\d{5,})")
 
 
@@ -185,7 +186,7 @@ def check_ingredients(root: OutputRoot, stage: Stage) -> None:
         StaleOutputError: naming each difference, and the ways on.
         StorageError: the folder of the stage holds what no stage has put there.
     """
-    path = f"{stage.name}/_STAGE.json"
+    path = f"{stage.name}/{STAGE_RECORD}"
     recorded = read_json(root, path)
     if recorded is None:
         _claim(root, stage)

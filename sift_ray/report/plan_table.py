@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sift_ray.pipeline.plan_preview import Cell, Preview
+from sift_ray.pipeline.stages import NO_ERRORS
 from sift_ray.schema import LANGUAGES, SPLITS
 
 
@@ -20,8 +21,8 @@ def render(preview: Preview, console: Console) -> None:
     console.print()
     if preview.rejects:
         rejects = sorted(preview.rejects.items(), key=lambda item: (-item[1].rows, item[0]))
-        rows = [(reason, f"{of.rows:,}", of.example) for reason, of in rejects]
-        console.print(_grid("Rejected, by reason", ("reason", "rows", "for example"), rows))
+        rows = [(*name, f"{of.rows:,}", of.example) for name, of in rejects]
+        console.print(_grid("Rejected, by reason", ("corpus", "reason", "rows", "for example"), rows))
         console.print()
     if preview.skipped:
         skips = [(corpus, f"{n:,}", why) for corpus, of in preview.skipped.items() for why, n in of.items()]
@@ -29,17 +30,24 @@ def render(preview: Preview, console: Console) -> None:
         console.print()
     if preview.left_out:
         left = [
-            (corpus, language, f"{of.utterances:,}", f"{of.hours:,.2f}")
+            (corpus, language, f"{of.utterances:,}", f"{of.hours:,.3f}")
             for (corpus, language), of in sorted(preview.left_out.items())
         ]
         console.print(_grid("Left out by `hours`", ("corpus", "language", "rows", "hours"), left))
         console.print()
     rejected = sum(of.rows for of in preview.rejects.values())
+    waves = "1 wave" if preview.waves == 1 else f"{preview.waves:,} waves"
     console.print(
-        f"{preview.rows:,} rows, {rejected:,} of them rejected, would make {preview.waves:,} waves of at most "
-        f"{preview.wave_rows:,}.",
+        f"{preview.rows:,} rows, {rejected:,} of them rejected, would make {waves} of at most {preview.wave_rows:,}.",
         highlight=False,
     )
+    errors = sum(of.rows for (_, reason), of in preview.rejects.items() if f"plan/{reason}" not in NO_ERRORS)
+    if errors > preview.error_budget * preview.rows:
+        console.print(
+            f"{errors / preview.rows:.1%} are rejected for what is wrong with them; annotate stops where it is more "
+            f"than {preview.error_budget:.1%} of a wave (annotate.error_budget).",
+            highlight=False,
+        )
     console.print("Nothing was written: this was a dry run.")
 
 
@@ -57,7 +65,7 @@ def _counts(cells: Sequence[Cell]) -> tuple[str, ...]:
     speakers = np.unique(np.concatenate([np.empty(0, dtype=np.int64), *(cell.speakers for cell in cells)]))
     return (
         f"{sum(cell.utterances for cell in cells):,}",
-        f"{sum(cell.hours for cell in cells):,.2f}",
+        f"{sum(cell.hours for cell in cells):,.3f}",
         f"{speakers.size:,}",
         f"{sum(cell.no_transcript for cell in cells):,}",
         f"{sum(cell.no_gender for cell in cells):,}",

@@ -36,16 +36,18 @@ def write_av(
     codec: str = "aac",
     container: str = "mp4",
     options: dict[str, str] | None = None,
+    tags: dict[str, str] | None = None,
 ) -> None:
-    """Encode float64 [n] or [n, 2] with FFmpeg."""
-    planar = np.ascontiguousarray(np.atleast_2d(samples.T), dtype=np.float32)
-    layout = "mono" if len(planar) == 1 else "stereo"
+    """Encode float64 [n], [n, 2] or [n, 8] with FFmpeg."""
+    packed = samples.reshape(len(samples), -1).astype(np.float32)
+    layout = {1: "mono", 2: "stereo", 8: "7.1"}[packed.shape[1]]
     with av.open(str(path), "w", format=container, options=options or {}) as file:
+        file.metadata.update(tags or {})
         stream = file.add_stream(codec, rate=rate, layout=layout)
         resampler = av.AudioResampler(format=stream.codec_context.format.name, layout=layout, rate=rate)
-        for start in range(0, planar.shape[1], 1024):
-            part = np.ascontiguousarray(planar[:, start : start + 1024])
-            frame = av.AudioFrame.from_ndarray(part, format="fltp", layout=layout)
+        for start in range(0, len(packed), 1024):
+            part = packed[start : start + 1024].reshape(1, -1)
+            frame = av.AudioFrame.from_ndarray(part, format="flt", layout=layout)
             frame.sample_rate, frame.pts = rate, start
             for piece in resampler.resample(frame):
                 file.mux(stream.encode(piece))

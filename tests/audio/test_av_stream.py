@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -130,6 +131,34 @@ def test_channels(tmp_path: Path) -> None:
     assert np.std(both) == pytest.approx(np.std(one) / 2, rel=0.05)
     assert reason(f"{path}#channel=1") == "silent"
     assert reason(f"{path}#channel=2") == "no_such_channel"
+
+
+def test_eight_channels(tmp_path: Path) -> None:
+    path = tmp_path / "a.m4a"
+    channels = np.stack([tone(48_000, 2.0)[:, 0] * (number == 2) for number in range(8)], axis=1)
+    write_av(path, channels, 48_000, container="ipod")
+    code = """
+import sys, numpy as np
+from tests.audio.make import decoded
+mixed, third = decoded(sys.argv[1]).samples[4000:28000], decoded(sys.argv[1] + "#channel=2").samples[4000:28000]
+assert third.flags.c_contiguous
+print(np.std(mixed / 32768), np.std(third / 32768))
+"""
+    # a decoder that reads beyond its memory would end the tests
+    child = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, check=False)
+    assert child.returncode == 0, (child.returncode, child.stderr)
+    mixed, third = map(float, child.stdout.split())
+    assert third == pytest.approx(0.5 / np.sqrt(2), rel=0.05)
+    assert mixed == pytest.approx(third / 8, rel=0.05)
+
+
+def test_tags_need_not_be_utf_8(tmp_path: Path) -> None:
+    path = tmp_path / "a.m4a"
+    write_av(path, sweep(16_000, 1.0), 16_000, container="ipod", tags={"title": "Ungehoert"})
+    content = path.read_bytes()
+    assert content.count(b"Ungehoert") == 1
+    path.write_bytes(content.replace(b"Ungehoert", b"Ungeh\xf6rt "))
+    assert len(decoded(path).samples) == 16_000
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.8, 0.97])

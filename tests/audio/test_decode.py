@@ -17,7 +17,7 @@ from sift_ray.audio.decode import DecodeError, decode
 from sift_ray.config import StorageConfig
 from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.audio_uri import AudioUri
-from tests.audio.make import NOISE, decoded, tone
+from tests.audio.make import NOISE, SOURCE, decoded, tone, write_av
 
 
 def refused(path: Path | str, **options: Any) -> DecodeError:
@@ -266,6 +266,42 @@ def test_files_that_are_no_audio(tmp_path: Path) -> None:
     assert refused(tmp_path / "absent.wav").reason == "missing_audio"
     assert refused(tmp_path / "folder.wav").reason == "missing_audio"
     assert refused("nul\0.wav").reason == "missing_audio"
+
+
+@pytest.mark.parametrize("name", ["a.flac", "a.m4a"])
+def test_a_file_that_vanishes_when_it_is_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = tmp_path / name
+    write_av(path, NOISE, 48_000, codec=name[2:].replace("m4a", "aac"), container=name[2:].replace("m4a", "ipod"))
+    opened = sf.SoundFile
+
+    def vanish(file: Any, *arguments: Any) -> Any:
+        path.unlink()
+        return opened(file, *arguments)
+
+    monkeypatch.setattr(sf, "SoundFile", vanish)
+    assert refused(path).reason == "missing_audio"
+
+
+def test_a_file_that_can_not_be_read_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.m4a"
+    write_av(path, NOISE, 48_000, container="ipod")
+
+    content = path.read_bytes()
+
+    def stale(*_: Any, **__: Any) -> Any:
+        return BufferedReader(Failing(content, 0))
+
+    monkeypatch.setattr(Path, "open", stale)
+    with pytest.raises(DecodeError) as caught:
+        decode(str(path), SOURCE)
+    assert "the connection is gone" in caught.value.detail
+
+
+@pytest.mark.parametrize("span", ["1e308", "0,1e308", "1e308,1.5e308", "1e300", "1,1e300"])
+def test_a_span_beyond_all_numbers(tmp_path: Path, span: str) -> None:
+    for name in ("a.wav", "a.m4a"):
+        write_av(tmp_path / name, NOISE, 48_000, codec="pcm_s16le", container="wav")
+        assert refused(f"{tmp_path}/{name}#t={span}").reason == "bad_address"
 
 
 def test_addresses_that_are_none(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import soundfile as sf
 
 from sift_ray.audio.decode import DecodeError
-from sift_ray.audio.ogg_end import LONGEST_PAGE, ends_whole
+from sift_ray.audio.ogg_end import LONGEST_PAGE, ends_whole, has_several_streams
 from tests.audio.make import decoded, write_av
 
 NOISE = np.random.default_rng(0).normal(0, 0.1, 6 * 48_000)
@@ -46,6 +46,25 @@ def test_a_stream_cut_between_two_pages_is_refused(tmp_path: Path, writer: str) 
     with pytest.raises(DecodeError) as caught:
         decoded(path)
     assert caught.value.reason == "truncated_audio"
+
+
+@pytest.mark.parametrize("writer", ["VORBIS", "OPUS", "ffmpeg_opus"])
+@pytest.mark.parametrize("same", [True, False])
+def test_streams_one_after_the_other_are_refused(tmp_path: Path, writer: str, same: bool) -> None:
+    content = written(tmp_path, writer)
+    second = content if same else written(tmp_path, "OPUS" if writer == "OPUS" else "VORBIS")
+    assert not has_several_streams(content[:18], content)
+    assert not has_several_streams(content[:18], content[-LONGEST_PAGE:])
+    assert has_several_streams(content[:18], content + second)
+    if not same:
+        assert has_several_streams(content[:18], second[-LONGEST_PAGE:])
+    path = tmp_path / "a.ogg"
+    path.write_bytes(content + second)
+    with pytest.raises(DecodeError) as caught:
+        decoded(path)
+    assert caught.value.reason == "wrong_length"
+    # what lies before the second one can be had
+    assert len(decoded(f"{path}#t=1,2").samples) == 16_000
 
 
 def test_the_longest_page_is_seen_whole() -> None:

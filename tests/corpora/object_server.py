@@ -20,6 +20,8 @@ class ObjectServer(ThreadingHTTPServer):
         fail: Status and S3 error code of every answer to GET from now on; None: it works.
         ranges: (first byte, bytes) of every answered GET of an object.
         answers: How many GETs of objects were answered, failures among them.
+        opened: How many HEADs of objects were answered.
+        listed: How many keys all listings told.
         most_at_once: The greatest number of GETs that were being answered at a time.
         latency: Seconds before an answer.
     """
@@ -31,7 +33,7 @@ class ObjectServer(ThreadingHTTPServer):
         self.objects: dict[str, bytes] = {}
         self.fail: tuple[int, str] | None = None
         self.ranges: list[tuple[int, int]] = []
-        self.answers = self.at_once = self.most_at_once = 0
+        self.answers = self.opened = self.listed = self.at_once = self.most_at_once = 0
         self.latency = 0.0
         self.lock = threading.Lock()
 
@@ -46,7 +48,7 @@ class ObjectServer(ThreadingHTTPServer):
 
     def forget(self) -> None:
         self.ranges.clear()
-        self.answers = self.most_at_once = 0
+        self.answers = self.opened = self.listed = self.most_at_once = 0
 
 
 @contextmanager
@@ -68,6 +70,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         content = self.server.objects.get(self._key)
+        self.server.opened += 1
         self._send(404 if content is None else 200, len(content or b""), b"")
 
     def do_GET(self) -> None:
@@ -97,14 +100,18 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _listing(self) -> bytes:
         bucket, _, _ = self._key.partition("/")
-        prefix = parse_qs(urlsplit(self.path).query).get("prefix", [""])[0]
+        query = parse_qs(urlsplit(self.path).query)
+        prefix, most = query.get("prefix", [""])[0], int(query.get("max-keys", ["1000000"])[0])
         found = sorted(key for key in self.server.objects if key.startswith(f"{bucket}/{prefix}"))
+        cut, found = str(len(found) > most).lower(), found[:most]
+        self.server.listed += len(found)
         entries = "".join(
             f"<Contents><Key>{escape(key.removeprefix(f'{bucket}/'))}</Key><Size>{len(self.server.objects[key])}</Size>"
             "</Contents>"
             for key in found
         )
-        return f"<ListBucketResult><IsTruncated>false</IsTruncated>{entries}</ListBucketResult>".encode()
+        more = f"<IsTruncated>{cut}</IsTruncated><NextContinuationToken>x</NextContinuationToken>"
+        return f"<ListBucketResult>{more}{entries}</ListBucketResult>".encode()
 
     @property
     def _key(self) -> str:

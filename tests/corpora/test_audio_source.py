@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import os
 import random
 import resource
@@ -18,9 +19,17 @@ import soundfile as sf
 
 from sift_ray.config import StorageConfig
 from sift_ray.corpora import audio_source as module
-from sift_ray.corpora.audio_source import AudioSource, AudioUnavailableError, FilePart, audio_source, explained
+from sift_ray.corpora.audio_source import (
+    AudioSource,
+    AudioUnavailableError,
+    FilePart,
+    audio_source,
+    explained,
+    raise_if_storage_failed,
+)
 from sift_ray.corpora.audio_uri import TAR_WINDOW, AudioUri
 from sift_ray.corpora.header import header_duration
+from sift_ray.corpora.utterance import CorpusError
 
 from .object_server import ObjectServer, object_server
 
@@ -82,7 +91,7 @@ def test_local_files_that_cant_be_had(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(AudioUnavailableError, match="empty_audio"):
         local().size(AudioUri(str(tmp_path / "empty.wav")))
     monkeypatch.setattr(os, "access", lambda *_: False)  # (root may read everything)
-    with pytest.raises(AudioUnavailableError, match=r"storage_error.*permission denied"):
+    with pytest.raises(AudioUnavailableError, match=r"missing_audio.*permission denied"):
         local().open(AudioUri(str(tmp_path / "file"))).__enter__()
 
 
@@ -118,10 +127,12 @@ def test_an_object_is_read_whole_in_one_request(server: ObjectServer) -> None:
     uri = AudioUri("s3://b/a b/ü.wav")
     assert content(source, uri) == blob
     assert server.ranges == [(0, len(blob))]
-    assert source.size(uri) == len(blob)
 
 
-def test_of_a_header_or_a_span_only_ranges_are_read(server: ObjectServer, tmp_path: Path, write_tone: Tone) -> None:
+def test_of_a_header_or_a_span_of_a_large_object_only_ranges_are_read(
+    server: ObjectServer, tmp_path: Path, write_tone: Tone, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_MOST_HELD", 1 << 20)
     path = write_tone(tmp_path / "a.flac", seconds=1)
     rng = np.random.default_rng(0)
     sf.write(path, 0.1 * rng.standard_normal(16_000 * 200), 16_000)
@@ -138,6 +149,46 @@ def test_of_a_header_or_a_span_only_ranges_are_read(server: ObjectServer, tmp_pa
             expected, _ = sf.read(path, start=start, frames=32_000)
             np.testing.assert_array_equal(sound.read(32_000), expected)
     assert server.fetched < len(server.objects["b/a.flac"]) / 2
+    assert server.opened == 1
+
+
+@pytest.mark.parametrize("format", ["FLAC", "MP3"])
+def test_spans_of_one_recording_cost_one_read_of_it(server: ObjectServer, format: str) -> None:
+    file = BytesIO()
+    sf.write(file, 0.1 * np.random.default_rng(0).standard_normal(16_000 * 100), 16_000, format=format)
+    server.objects["b/a"] = server.objects["b/b"] = blob = file.getvalue()
+    source = AudioSource(server.storage)
+    for second in range(98, -1, -1):
+        uri = AudioUri("s3://b/a", start_s=float(second), end_s=second + 1.0)
+        with source.open(uri) as span, sf.SoundFile(span) as sound:
+            sound.seek(second * 16_000)
+            assert len(sound.read(16_000)) == 16_000
+    assert server.ranges == [(0, len(blob))]
+    assert server.opened == 1
+    assert content(source, AudioUri("s3://b/b", start_s=1.0)) == blob  # another one takes its place
+    assert content(source, AudioUri("s3://b/a", start_s=1.0)) == blob
+    assert server.opened == 3
+
+
+def test_spans_of_a_recording_on_the_web_cost_one_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("sift_ray.corpora.web.fetch", lambda url, most: asked.append(url) or b"audio")
+    source = local()
+    for second in range(5):
+        assert content(source, AudioUri("https://host/a.wav", start_s=float(second))) == b"audio"
+    assert asked == ["https://host/a.wav"]
+
+
+def test_a_span_whose_store_failed_is_read_anew(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.objects["b/a.wav"] = blob = os.urandom(1000)
+    source, uri = AudioSource(server.storage), AudioUri("s3://b/a.wav", start_s=1.0)
+    for most in (1 << 20, 10):  # held whole, and in ranges
+        monkeypatch.setattr(module, "_MOST_HELD", most)
+        server.fail = (403, "AccessDenied")
+        assert reason(source, uri) == "storage_error"
+        server.fail = None
+        assert content(source, uri) == blob
+        source = AudioSource(server.storage)
 
 
 def test_objects_that_cant_be_had(server: ObjectServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,9 +201,6 @@ def test_objects_that_cant_be_had(server: ObjectServer, monkeypatch: pytest.Monk
         assert reason(source, AudioUri("s3://b"), whole=whole) == "missing_audio"
     assert reason(source, AudioUri("s3://b/none.tar", bytes=(0, 5))) == "missing_audio"
     assert reason(source, AudioUri("s3://b/none.parquet", row=(0, 0))) == "missing_audio"
-    for name in ("none", "empty"):
-        with pytest.raises(AudioUnavailableError, match=f"s3://b/{name}.wav"):
-            source.size(AudioUri(f"s3://b/{name}.wav"))
     monkeypatch.setattr(module, "MOST_BYTES", 99)
     server.forget()
     assert reason(source, AudioUri("s3://b/a.wav")) == "too_large"
@@ -240,6 +288,32 @@ def test_members_that_cant_be_had(tmp_path: Path, server: ObjectServer, monkeypa
         assert content(source, AudioUri(file, bytes=(1500, 500))) == blob[1500:]
     assert reason(local(), AudioUri(str(tmp_path), bytes=(0, 1))) == "missing_audio"
     assert reason(local(), AudioUri(str(path), member="a.flac")) == "missing_audio"
+
+
+@pytest.mark.parametrize("format", ["FLAC", "WAV", "MP3", "OGG"])
+def test_of_a_member_only_its_header_is_read(server: ObjectServer, tmp_path: Path, format: str) -> None:
+    file = BytesIO()
+    with sf.SoundFile(file, "w", 16_000, 1, format=format) as sound:
+        for second in range(200):  # (libsndfile ends the process where it is given much Vorbis at a time)
+            sound.write(0.1 * np.random.default_rng(second).standard_normal(16_000))
+    clip = file.getvalue()
+    server.objects["b/a.tar"] = blob = (bytes(512) + clip) * 20
+    path = tmp_path / "a.tar"
+    path.write_bytes(blob)
+    for name, source in (("s3://b/a.tar", AudioSource(server.storage)), (str(path), local())):
+        for number in range(20):
+            uri = AudioUri(name, member="x", bytes=(512 + number * (512 + len(clip)), len(clip)))
+            with source.open(uri, whole=False) as member:
+                assert header_duration(member, "x") == pytest.approx(200)
+        for start, size, expected in (
+            (len(blob) - 9, 10, "truncated_shard"),
+            (2 * len(blob), 1, "truncated_shard"),
+            (5, 0, "empty_audio"),
+        ):
+            assert reason(source, AudioUri(name, bytes=(start, size)), whole=False) == expected
+    assert server.opened == 1
+    assert server.fetched <= 20 * (3 << 16)
+    assert server.fetched < len(blob) / 4
 
 
 # Parquet shards
@@ -414,7 +488,10 @@ def test_a_part_remembers_that_the_file_failed() -> None:
     ("error", "expected"),
     [
         (FileNotFoundError(2, "No such file"), "missing_audio"),
-        (PermissionError(13, "Permission denied"), "storage_error"),
+        (PermissionError(13, "Permission denied"), "missing_audio"),
+        (OSError(22, "Invalid argument"), "unreadable_shard"),
+        (UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid start byte"), "unreadable_shard"),
+        (UnicodeEncodeError("utf-8", "\udcff", 0, 1, "surrogates not allowed"), "missing_audio"),
         (OSError(116, "Stale file handle"), "storage_error"),
         (OSError("When reading information for key 'a': AWS Error NETWORK_CONNECTION during"), "storage_error"),
         (OSError("AWS Error NO_SUCH_KEY during GetObject operation"), "missing_audio"),
@@ -428,3 +505,41 @@ def test_errors_are_told_apart(error: Exception, expected: str) -> None:
         raise error
     assert caught.value.reason == expected
     assert caught.value.detail.startswith("the file: ")
+
+
+STALE = OSError(errno.ESTALE, "Stale file handle")
+
+
+@pytest.mark.parametrize(
+    ("error", "stops"),
+    [
+        (STALE, "plan again when the storage answers"),
+        (OSError(errno.EIO, "Input/output error"), "plan again when the storage answers"),
+        (TimeoutError(errno.ETIMEDOUT, "Connection timed out"), "plan again when the storage answers"),
+        (OSError("AWS Error NETWORK_CONNECTION during GetObject"), "plan again when the storage answers"),
+        (AudioUnavailableError("storage_error", "x: no"), "plan again when the storage answers"),
+        (PermissionError(errno.EACCES, "Permission denied"), "let the job's user read it"),
+        (FileNotFoundError(errno.ENOENT, "No such file"), None),
+        (OSError(errno.EINVAL, "Invalid argument"), None),
+        (OSError("AWS Error NO_SUCH_KEY during GetObject"), None),
+        (pa.ArrowInvalid("Parquet magic bytes not found"), None),
+        (AudioUnavailableError("truncated_shard", "x: cut"), None),
+    ],
+)
+def test_what_stops_a_plan(error: Exception, stops: str | None) -> None:
+    again: list[Exception] = [error]
+    if not isinstance(error, AudioUnavailableError):
+        with pytest.raises(AudioUnavailableError) as caught, explained("x"):
+            raise error
+        again.append(caught.value)
+    for raised in again:
+        if stops is None:
+            raise_if_storage_failed("x", raised)
+            continue
+        with pytest.raises(CorpusError, match=rf"^x: .*{stops}"):
+            raise_if_storage_failed("x", raised)
+        if "user" in stops:
+            raise_if_storage_failed("x", raised, one_clip=True)  # it costs its own row
+        else:
+            with pytest.raises(CorpusError, match=stops):
+                raise_if_storage_failed("x", raised, one_clip=True)

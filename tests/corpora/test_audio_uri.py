@@ -39,7 +39,7 @@ def addresses(draw: st.DrawFn) -> AudioUri:
 @example(AudioUri("/data/a%23b#", start_s=0.0))
 @example(AudioUri("s3://b/x#t=1,2"))
 @example(AudioUri("s3://b/x.tar", member="a&b=c#d %.flac", bytes=(512, 0)))
-@example(AudioUri("/a.wav", start_s=1e-07, end_s=1e16))
+@example(AudioUri("/a.wav", start_s=1e-07, end_s=1e9))
 def test_an_address_reads_back_as_it_was(uri: AudioUri) -> None:
     assert parse_audio_uri(str(uri)) == uri
 

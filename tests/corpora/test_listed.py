@@ -183,3 +183,19 @@ def test_values_become_text() -> None:
     assert texts_of(record) == ({"id": "7", "audio": "a.flac", "offset": "1.5"}, "")
     for value in (True, ["a"], {"a": 1}, b"a"):
         assert texts_of({"id": "u1", "age": value}) == ({"id": "u1"}, "age is neither text nor a number")
+
+
+@pytest.mark.parametrize(("offset", "duration"), [("1", "1e-7"), ("1e308", "1e308"), ("0", "1e308"), ("1e9", "1")])
+def test_numbers_that_make_no_span_are_refused(offset: str, duration: str) -> None:
+    with pytest.raises(ValueError, match=r"duration|offset"):
+        numbers_of({"offset": offset, "duration": duration})
+
+
+@given(st.floats(0, 1e9, exclude_max=True), st.floats(0, 1e9, exclude_min=True, exclude_max=True))
+def test_every_span_that_is_not_refused_reads_back(offset: float, duration: float) -> None:
+    try:
+        part = numbers_of({"offset": repr(offset), "duration": repr(duration)}).part
+    except ValueError:
+        return
+    uri = AudioUri("/a.wav", **part)
+    assert parse_audio_uri(str(uri)) == uri

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import errno
 import io
+import os
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -243,15 +245,94 @@ def test_text_that_is_not_utf8_is_kept_visibly(tmp_path: Path) -> None:
     assert [row.values["id"] for row in read(path)] == ["gut", "kaputt \udcff", None]
 
 
-def test_a_store_that_fails_is_no_damage(tmp_path: Path) -> None:
+FAILURES = [
+    OSError("When reading: AWS Error NETWORK_CONNECTION during GetObject operation"),
+    OSError(errno.ESTALE, "Stale file handle"),
+    OSError(errno.EIO, "Input/output error"),
+    PermissionError(errno.EACCES, "Permission denied"),
+]
+
+
+@pytest.mark.parametrize("failure", FAILURES)
+def test_a_store_that_fails_is_no_damage(tmp_path: Path, failure: OSError) -> None:
     class Store(LocalTree):
         def open(self, path: str) -> BinaryIO:
-            raise OSError("When reading: AWS Error NETWORK_CONNECTION during GetObject operation")
+            raise failure
 
-    with pytest.raises(CorpusError, match="plan again when the object store answers"):
+    with pytest.raises(CorpusError, match=r"a\.parquet: .*plan again"):
         list(shard_rows(Store(tmp_path), "a.parquet", COLUMNS, Reading()))
-    with pytest.raises(CorpusError, match="plan again when the object store answers"):
+    with pytest.raises(CorpusError, match=r"a\.parquet: .*plan again"):
         shard_footer(Store(tmp_path), "a.parquet")
+
+
+@pytest.mark.parametrize("failure", FAILURES[:3])
+@pytest.mark.parametrize("read_header", [True, False])
+def test_nor_is_one_that_fails_in_the_middle(tmp_path: Path, failure: OSError, read_header: bool) -> None:
+    class Failing(io.FileIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() < middle:
+                raise failure
+            return super().read(-1 if size is None else size)
+
+    class Store(LocalTree):
+        def open(self, path: str) -> BinaryIO:
+            return Failing(self.locate(path))  # type: ignore[return-value]
+
+    path = write(tmp_path / "a.parquet", ten_clips())
+    middle = path.stat().st_size // 2
+    with pytest.raises(CorpusError, match=r"a\.parquet: .*plan again"):
+        list(shard_rows(Store(tmp_path), "a.parquet", COLUMNS, Reading(), read_header=read_header))
+
+
+def test_a_shard_whose_name_is_not_utf8_is_one_row(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.parquet", ten_clips()).rename(tmp_path / os.fsdecode(b"\xff.parquet"))
+    (row,) = read(path)
+    assert (row.reason, row.row) == ("not_utf8", None)
+    assert row.own_id("mls", path.name) == "mls#\ufffd.parquet"
+
+
+def test_what_a_damaged_shard_lost_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = write(tmp_path / "a.parquet", ten_clips(), write_page_checksum=True, write_statistics=False)
+    for group in (0, 2):
+        flip(path, middle_of(path, group, "audio.bytes"))
+    read(path)
+    assert caplog.messages == [f"{path}: 6 rows can't be read and are lost, of row groups 0, 2"]
+    caplog.clear()
+    path.write_bytes(b"")
+    read(path)
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert record.message.startswith(f"{path}: ")
+
+
+class CountingFile(io.FileIO):
+    fetched = 0
+
+    def read(self, size: int | None = -1) -> bytes:
+        content = super().read(-1 if size is None else size)
+        CountingFile.fetched += len(content)
+        return content
+
+
+def test_a_look_for_audio_reads_none_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Counting(LocalTree):
+        def open(self, path: str) -> BinaryIO:
+            return CountingFile(self.locate(path))  # type: ignore[return-value]
+
+    noise = np.random.default_rng(0).bytes(1 << 17)
+    path = write(
+        tmp_path / "a.parquet",
+        [{"bytes": noise, "path": "x"} for _ in range(100)],
+        group=100,
+        use_dictionary=False,
+        compression="none",
+        write_statistics=False,
+    )
+    assert path.stat().st_size > 100 << 17
+    monkeypatch.setattr(CountingFile, "fetched", 0)
+    rows = list(shard_rows(Counting(tmp_path), path.name, COLUMNS, Reading(), read_header=False))
+    assert [row.reason for row in rows] == [None] * 100
+    assert CountingFile.fetched < 1 << 17
 
 
 def test_memory_holds_a_few_rows_of_a_large_row_group(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 import random
@@ -13,10 +14,12 @@ from typing import Any, BinaryIO
 import pytest
 
 from sift_ray.config import StorageConfig
+from sift_ray.corpora import tar_index as module
 from sift_ray.corpora.audio_source import AudioUnavailableError
 from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.tar_index import TarError, TarIndexes, TarMember, open_shard, tar_members
 from sift_ray.corpora.tree import LocalTree, OutsideRootError, S3Tree
+from sift_ray.corpora.utterance import CorpusError
 
 from .object_server import ObjectServer, object_server
 
@@ -277,11 +280,76 @@ def test_rows_in_the_order_of_their_shards_cost_one_pass_over_each(tmp_path: Pat
         assert indexes.member(tree, f"{shard:02}.tar", "none.flac") is None
         assert indexes.member(tree, str(tmp_path / f"{shard:02}.tar"), "a.flac") is not None  # the same one
     assert tree.opened == 12
-    for shard in range(4, 12):
-        indexes.member(tree, f"{shard:02}.tar", "a.flac")
-    assert tree.opened == 12  # the last 8 are known
-    indexes.member(tree, "03.tar", "a.flac")
-    assert tree.opened == 13
+    for _ in range(3):
+        for shard in range(12):  # they may also come in turn
+            indexes.member(tree, f"{shard:02}.tar", "a.flac")
+    assert tree.opened == 12
+
+
+def test_indexes_are_bounded_by_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for shard in range(3):
+        (tmp_path / f"{shard}.tar").write_bytes(packed())
+    monkeypatch.setattr(module, "_MOST_BYTES", 2 * (module._INDEX_BYTES + 32 * len(SIZES)))
+    tree, indexes = CountingTree(tmp_path), TarIndexes(Reading())
+    for _ in range(5):
+        for shard in (0, 1):
+            indexes.member(tree, f"{shard}.tar", "a.flac")
+    assert tree.opened == 2
+    indexes.member(tree, "2.tar", "a.flac")
+    indexes.member(tree, "1.tar", "a.flac")
+    assert tree.opened == 3
+    indexes.member(tree, "0.tar", "a.flac")  # the one that was not asked for longest
+    assert tree.opened == 4
+    with pytest.raises(CorpusError, match=r"/\d\.tar: rows go to and fro between 3 tars.*sort the manifest by tar"):
+        list(map(lambda n: indexes.member(tree, f"{n % 3}.tar", "a.flac"), range(100)))  # noqa: C417
+    assert tree.opened == 4 * 3 + 8
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES])
+def test_a_store_that_failed_is_asked_again(tmp_path: Path, number: int) -> None:
+    class Store(LocalTree):
+        fails = True
+
+        def open(self, path: str) -> BinaryIO:
+            if self.fails:
+                raise OSError(number, os.strerror(number), path)
+            return super().open(path)
+
+    (tmp_path / "a.tar").write_bytes(packed())
+    tree, indexes = Store(tmp_path), TarIndexes(Reading())
+    with pytest.raises(CorpusError, match=rf"a\.tar: .*{os.strerror(number)}.*plan again"):
+        indexes.member(tree, "a.tar", "a.flac")
+    tree.fails = False
+    assert indexes.member(tree, "a.tar", "a.flac") is not None
+
+
+def test_a_damaged_tar_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    (tmp_path / "cut.tar").write_bytes(packed()[:5000])
+    tree, indexes = LocalTree(tmp_path), TarIndexes(Reading())
+    for _ in range(3):
+        with pytest.raises(AudioUnavailableError):
+            indexes.member(tree, "cut.tar", "d d.flac")
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert f"{tmp_path}/cut.tar: " in record.message
+
+
+def long_names(count: int) -> bytes:
+    """A chain of GNU's headers for long names, which tarfile follows one call deeper each."""
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5
+    return (header.tobuf(tarfile.GNU_FORMAT) + b"name\0".ljust(512, b"\0")) * count
+
+
+def test_a_chain_of_long_names_is_damage(tmp_path: Path) -> None:
+    for before in (b"", packed({"a.flac": 10})[:1024]):
+        members, error = found(before + long_names(5000))
+        assert list(members) == (["a.flac"] if before else [])
+        assert error is not None
+        assert error.reason == "unreadable_shard"
+        (tmp_path / "a.tar").write_bytes(before + long_names(5000))
+        with pytest.raises(AudioUnavailableError, match="unreadable_shard"):
+            TarIndexes(Reading()).member(LocalTree(tmp_path), "a.tar", "b.flac")
 
 
 def test_of_members_of_one_name_the_last_counts(tmp_path: Path) -> None:

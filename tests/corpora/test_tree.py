@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import os
 from collections.abc import Callable
@@ -20,6 +21,8 @@ from sift_ray.corpora.tree import (
 )
 from sift_ray.corpora.utterance import CorpusError
 from sift_ray.object_store import S3Connection
+
+from .object_server import object_server
 
 STORE = S3Connection("http://127.0.0.1:9")  # never asked
 
@@ -295,6 +298,34 @@ def test_many_small_files_come_in_order(root: Path) -> None:
     assert isinstance(contents[103], OutsideRootError)
     (error,) = read_many(LocalTree(root), ["x"], threads=1)
     assert isinstance(error, IsADirectoryError)
+
+
+def test_a_store_that_fails_is_no_missing_text(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(error: OSError) -> list[object]:
+        def refuse(self: LocalTree, path: str) -> None:
+            raise error
+
+        monkeypatch.setattr(LocalTree, "open", refuse)
+        return list(read_many(LocalTree(root), ["a.txt"], threads=1))
+
+    for number in (errno.ESTALE, errno.EIO, errno.ETIMEDOUT, errno.ECONNRESET):
+        with pytest.raises(CorpusError, match=r"a\.txt: .*plan again when the storage answers"):
+            fail(OSError(number, os.strerror(number)))
+    with pytest.raises(CorpusError, match="plan again when the storage answers"):
+        fail(OSError("AWS Error SLOW_DOWN during GetObject"))
+    refused = PermissionError(errno.EACCES, "Permission denied")
+    assert fail(refused) == [refused]
+
+
+def test_to_see_whether_something_is_there_one_key_is_listed() -> None:
+    with object_server() as server:
+        server.objects = {f"b/clips/{number:04}.wav": b"x" for number in range(500)}
+        tree = S3Tree("s3://b", S3Connection(server.storage.endpoint_url, "us-east-1"))
+        assert (tree.has("clips/0003.wav"), tree.has("clips/000"), tree.has("clips")) == (True, False, False)
+        assert tree.folder("clips") is not None
+        assert tree.folder("clip") is None
+        assert server.listed == 4
+        assert len(tree.walk((".wav",))) == 500
 
 
 def test_locating_files_of_one_folder_asks_once_for_the_folder(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

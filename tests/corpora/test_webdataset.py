@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import errno
 import gzip
 import json
+import os
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -16,6 +18,7 @@ from sift_ray.config import WebDatasetConfig
 from sift_ray.corpora import CorpusError, Reading, Utterance, read_corpus
 from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.audio_uri import parse_audio_uri
+from sift_ray.corpora.tree import LocalTree
 from sift_ray.corpora.webdataset import read_webdataset
 
 from .object_server import ObjectServer, object_server
@@ -343,7 +346,7 @@ def test_what_is_no_sample_is_counted(tmp_path: Path) -> None:
     }
 
 
-def test_a_truncated_shard(tmp_path: Path) -> None:
+def test_a_truncated_shard(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     members = [m for n in range(4) for m in sample(f"s{n}")]
     content = packed(members)
     fourth = [at for at in range(0, len(content), 512) if content[at:].startswith(b"s3.")]
@@ -359,6 +362,10 @@ def test_a_truncated_shard(tmp_path: Path) -> None:
         rows = read(tmp_path)
         assert reasons(rows) == expected
         assert "fetch the shard again" in (rows[-1].reject_detail or "")
+        (record,) = caplog.records
+        assert record.levelname == "WARNING"
+        assert record.message.startswith(f"{path}: ")
+        caplog.clear()
     assert rows[-1].utterance_id == "wds#000.tar"
     path.write_bytes(content[: fourth[0] + 600])
     assert read(tmp_path)[-1].utterance_id == "s3"
@@ -389,6 +396,29 @@ def test_one_unreadable_shard_in_a_hundred(tmp_path: Path) -> None:
     good = [row.utterance_id for row in rows if not row.reject_reason]
     assert good == [f"u{number:03}" for number in range(100) if number not in (37, 40, 70)]
     assert all(row.language == "de" and row.split in ("train", "dev", "test") for row in rows)
+
+
+def test_a_chain_of_long_names_costs_its_shard(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("././@LongLink")
+    header.type, header.size = tarfile.GNUTYPE_LONGNAME, 5
+    chain = (header.tobuf(tarfile.GNU_FORMAT) + b"name\0".ljust(512, b"\0")) * 5000
+    (tmp_path / "000.tar").write_bytes(packed(sample("a"))[:-10240] + chain)
+    write(tmp_path / "001.tar", sample("b"))
+    rows = read(tmp_path)
+    assert [row.utterance_id for row in rows if row.reject_reason is None][-1] == "b"
+    assert "unreadable_shard" in reasons(rows)
+
+
+@pytest.mark.parametrize("number", [errno.ESTALE, errno.EIO, errno.EACCES])
+def test_a_disk_that_fails_is_no_damaged_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    write(tmp_path / "000.tar", sample("a"))
+
+    def refuse(self: LocalTree, path: str) -> None:
+        raise OSError(number, os.strerror(number), path)
+
+    monkeypatch.setattr(LocalTree, "open", refuse)
+    with pytest.raises(CorpusError, match=rf"000\.tar: .*{os.strerror(number)}.*plan again"):
+        read(tmp_path)
 
 
 def test_the_path_may_be_one_shard(tmp_path: Path) -> None:

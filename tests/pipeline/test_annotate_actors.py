@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,6 +10,8 @@ import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sift_ray.audio import decode as decoding
+from sift_ray.audio.decode import DecodedClip
 from sift_ray.config import DecodeConfig, StorageConfig
 from sift_ray.corpora.audio_uri import AudioUri, block_of
 from sift_ray.pipeline.annotate_actors import address_order, decode_batch, read_blocks
@@ -107,3 +111,47 @@ def test_a_clip_that_was_cut_says_so_and_loses_its_text(clips: list[str]) -> Non
     assert batch["transcript"].to_pylist() == [None]
     refused = decode_batch(utterances(clips[:1]), DecodeConfig(max_s=2.0), StorageConfig())
     assert refused["reject_reason"].to_pylist() == ["too_long"]
+
+
+def test_what_no_decoder_should_raise_costs_its_clip_alone(clips: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(uri: str, *args: object, **options: object) -> DecodedClip:
+        if "loud" in uri:
+            raise OverflowError("cannot convert float infinity to integer")
+        return real(uri, *args, **options)  # type: ignore[arg-type]
+
+    real = decoding.decode
+    monkeypatch.setattr(decoding, "decode", decode)
+    batch = decode_batch(utterances(clips[:2]), DecodeConfig(), StorageConfig())
+    assert batch["reject_reason"].to_pylist() == [None, "decoder_error"]
+    assert "OverflowError: cannot convert" in batch["reject_detail"][1].as_py()
+
+
+HANGING = """
+import sys, time
+from sift_ray.audio import decode as decoding
+from sift_ray.pipeline import annotate_actors
+
+annotate_actors._LONGEST_DECODING_S = 0.5
+decoding.decode = lambda *args, **options: time.sleep(60)
+with annotate_actors._decoder(annotate_actors.DecodeConfig(), annotate_actors.StorageConfig()) as decode:
+    decode("/a.flac")
+"""
+
+
+def test_a_decoder_that_never_returns_ends_its_worker() -> None:
+    ended = subprocess.run([sys.executable, "-c", HANGING], capture_output=True, text=True, timeout=50, check=False)
+    assert ended.returncode == 1, ended.stderr
+    assert "Timeout" in ended.stderr
+
+
+def test_an_address_that_can_not_be_read_holds_no_wave_up() -> None:
+    order, starts = address_order(["/a.wav#t=1,1", "/b.wav#t=1,2", "/c.wav"])
+    assert (list(order), list(starts)) == ([0, 1, 2], [0, 1, 2])
+
+
+def test_workers_are_told_the_endpoint_that_the_job_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    storage = StorageConfig().resolved()
+    assert (storage.endpoint_url, storage.region) == ("http://127.0.0.1:9", "eu-west-1")
+    assert StorageConfig(endpoint_url="http://127.0.0.1:8").resolved().endpoint_url == "http://127.0.0.1:8"

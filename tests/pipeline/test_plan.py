@@ -11,7 +11,7 @@ import soundfile as sf
 
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
-from sift_ray.corpora import Reading, Utterance
+from sift_ray.corpora import CorpusError, Reading, Utterance
 from sift_ray.pipeline import plan_draft, plan_rows
 from sift_ray.pipeline.plan import PlanError, read_plan, run_plan
 from sift_ray.pipeline.plan_rows import unit_id
@@ -115,6 +115,30 @@ def test_a_usable_row_stands_before_an_earlier_one_that_is_not(clips: Path, tmp_
     rows = pq.read_table(tmp_path / "out/utterances/wave=00000", partitioning=None).to_pylist()
     assert {row["transcript"]: row["reject_reason"] for row in rows} == {"text": None, None: "duplicate_id"}
     assert {row["unit_id"] for row in rows if row["status"] == "ok"} == {unit_id("c0", "", "a")}
+
+
+def test_a_clip_that_is_in_train_and_in_test_stays_in_test(clips: Path, tmp_path: Path) -> None:
+    path = clips / "m.tsv"
+    lines = ("a\ttrain\tanna", "c\ttrain\tcarl", "d\ttrain\tdora", "a\ttest\tanna", "b\ttest\tanna", "c\ttest\tdora")
+    rows = "".join(f"{line.split(chr(9))[0]}\ta.wav\ttext\ten\t{line.split(chr(9), 1)[1]}\n" for line in lines)
+    path.write_text(f"id\taudio\ttranscript\tlanguage\tsplit\tspeaker_id\n{rows}")
+    config = job(tmp_path / "out", path, wave_rows=10)
+    run_plan(config, LocalRoot(config.output))
+    table = pq.read_table(tmp_path / "out/utterances/wave=00000", partitioning=None).to_pylist()
+    ok = {(row["utterance_id"], row["split"]) for row in table if row["status"] == "ok"}
+    assert ok == {("a", "test"), ("b", "test"), ("c", "test")}
+    reasons = {(row["utterance_id"], row["split"]): row["reject_reason"] for row in table if row["status"] != "ok"}
+    duplicates = dict.fromkeys([("a", "train"), ("c", "train")], "duplicate_id")
+    assert reasons == {**duplicates, ("d", "train"): "speaker_in_two_splits"}
+
+
+def test_a_plan_that_failed_does_not_hold_its_config_fast(clips: Path, tmp_path: Path) -> None:
+    path = clips / "m.tsv"
+    path.write_text("id\taudio\ttranscript\n")
+    with pytest.raises(CorpusError, match="no column 'language'"):
+        run_plan(job(tmp_path / "out", path), LocalRoot(tmp_path / "out"))
+    mended = manifest(clips, ["a"], "mended.tsv")
+    assert run_plan(job(tmp_path / "out", mended), LocalRoot(tmp_path / "out")).rows == 1
 
 
 def test_clips_of_one_recording_lie_together(clips: Path, tmp_path: Path) -> None:

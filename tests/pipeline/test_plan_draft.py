@@ -90,9 +90,10 @@ def by_the_rules(rows: list[Utterance], most: float | None) -> list[tuple[str, s
 
     standing: dict[int, int] = {}
     for usable in (True, False):
-        for place, row in enumerate(rows):
-            if (row.reject_reason is None) == usable:
-                standing.setdefault(unit(row), place)
+        for split in ("test", "dev", "train"):
+            for place, row in enumerate(rows):
+                if (row.reject_reason is None) == usable and row.split == split:
+                    standing.setdefault(unit(row), place)
     for place, row in enumerate(rows):
         if standing[unit(row)] != place:
             reasons[place] = "duplicate_id"

@@ -41,8 +41,8 @@ def test_the_example_of_a_reject_is_the_one_read_first() -> None:
     rows = [said(str(n), "a", reject_reason="missing_audio", reject_detail=f"m.tsv:{n}: gone") for n in range(4)]
     for n in (2, 0, 3, 1):
         preview.add(spooled([rows[n]], "", n))
-    assert preview.rejects["missing_audio"].rows == 4
-    assert preview.rejects["missing_audio"].example == "m.tsv:0: gone"
+    assert preview.rejects["c0", "missing_audio"].rows == 4
+    assert preview.rejects["c0", "missing_audio"].example == "m.tsv:0: gone"
 
 
 @pytest.fixture
