@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from array import array
+from bisect import bisect_left
 from collections.abc import Iterable
 from typing import Final
 
@@ -21,7 +23,7 @@ class DurationTable:
     not in the table is found with a chance of about 1 in 2 million million.
     """
 
-    def __init__(self, parts: list[tuple[NDArray[np.uint64], NDArray[np.float32]]]) -> None:
+    def __init__(self, parts: list[tuple[memoryview, NDArray[np.float32]]]) -> None:
         self._parts = parts
 
     @classmethod
@@ -43,7 +45,8 @@ class DurationTable:
         for number, (keys, seconds) in enumerate(parts):
             unsorted = np.frombuffer(keys, np.uint64)
             order = np.argsort(unsorted, kind="stable")
-            table._parts.append((unsorted[order], np.frombuffer(seconds, np.float32)[order]))
+            # (a search in a memoryview takes a third of the time of one in an array)
+            table._parts.append((unsorted[order].data, np.frombuffer(seconds, np.float32)[order]))
             parts[number] = (bytearray(), array("f"))
         return table
 
@@ -56,11 +59,11 @@ class DurationTable:
         """Return the name's seconds (as exact as float32 is), or None."""
         digest = _key(name)
         keys, seconds = self._parts[digest[0]]
-        key = np.frombuffer(digest, np.uint64)[0]
-        index = int(np.searchsorted(keys, key))
+        key = int.from_bytes(digest, sys.byteorder)
+        index = bisect_left(keys, key)
         if index == len(keys) or keys[index] != key:
             return None
-        return float(seconds[index])
+        return float(seconds.item(index))
 
 
 def _key(name: str) -> bytes:

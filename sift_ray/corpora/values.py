@@ -18,6 +18,8 @@ _GENDERS = {
 }
 _AGE_SPELLINGS = {"fourties": "forties"}  # Common Voice's own
 _SPLITS = {"train": "train", "dev": "dev", "test": "test", "validation": "dev", "valid": "dev", "val": "dev"}
+# up to U+024F all letters are Latin but µ, which is a letter without LATIN in its name
+_NOT_SURELY_LATIN = re.compile("[^\x00-\xb4\xb6-\u024f]")
 _UNKNOWN = frozenset(("", "na", "n/a", "nan", "none", "null", "unknown"))
 _LANGUAGES = {
     **dict.fromkeys(("en", "eng", "english"), "en"),
@@ -93,7 +95,7 @@ def split_by_speaker(speaker_id: str | None, utterance_id: str, *, dev: float = 
 
 def foreign_share(text: str) -> float:
     """Return the share, 0 to 1, of the text's letters that are not Latin; 0 for a text without letters."""
-    if text.isascii():
+    if _NOT_SURELY_LATIN.search(text) is None:
         return 0.0
     letters = [c for c in text if c.isalpha()]
     foreign = sum(not c.isascii() and not _is_latin(c) for c in letters)

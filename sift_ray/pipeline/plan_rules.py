@@ -60,7 +60,8 @@ class RepeatedIds:
         """Take rows in any order; return those whose id no other row has."""
         mask = _among(table["unit_id"].to_numpy(), self._units)
         if mask.any():
-            places = pc.index_in(table["split"], value_set=pa.array(_MOST_HELD_OUT_FIRST)).to_numpy()
+            places = pc.index_in(table["split"], value_set=pa.array(_MOST_HELD_OUT_FIRST))
+            places = pc.fill_null(places, len(_MOST_HELD_OUT_FIRST) - 1).to_numpy()
             after = pa.array(places.astype(np.int64) + len(_MOST_HELD_OUT_FIRST) * ~usable(table))
             self._found.add(
                 table.select(self.COLUMNS).append_column("after", after).filter(pa.array(mask)).cast(self._found.schema)
