@@ -15,8 +15,9 @@ from sift_ray.audio.av_stream import HEAD_BYTES, read_stream, stream_format
 from sift_ray.audio.errors import DecodeError
 from sift_ray.audio.selection import NativeClip, Selection
 from sift_ray.audio.sound_file import UnknownFormatError, read_sound, reason_of
-from sift_ray.corpora.audio_source import AudioSource, AudioUnavailableError, explained
+from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.audio_uri import parse_audio_uri
+from sift_ray.corpora.storage_errors import AudioUnavailableError, explained
 from sift_ray.schema import SAMPLE_RATE
 
 __all__ = ["SILENCE_PEAK", "DecodeError", "DecodedClip", "decode"]

@@ -10,9 +10,9 @@ from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from typing import Any, Final, NamedTuple, Protocol
 
-from sift_ray.corpora.audio_source import AudioUnavailableError, raise_if_storage_failed
 from sift_ray.corpora.audio_uri import LONGEST_S, AudioUri, parse_audio_uri
 from sift_ray.corpora.reading import Reading, place_audio
+from sift_ray.corpora.storage_errors import AudioUnavailableError, raise_if_storage_failed
 from sift_ray.corpora.tar_index import TarIndexes
 from sift_ray.corpora.tree import Tree
 from sift_ray.corpora.utterance import Utterance

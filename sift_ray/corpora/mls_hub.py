@@ -13,11 +13,11 @@ from pathlib import PurePosixPath
 from typing import Any, Final
 
 from sift_ray.config import MlsConfig
-from sift_ray.corpora.audio_source import AudioUnavailableError, raise_if_storage_failed
 from sift_ray.corpora.audio_uri import parse_audio_uri
 from sift_ray.corpora.header import HeaderError, header_duration
 from sift_ray.corpora.parquet_shards import ShardRow, shard_footer, shard_rows
 from sift_ray.corpora.reading import Reading
+from sift_ray.corpora.storage_errors import AudioUnavailableError, raise_if_storage_failed
 from sift_ray.corpora.tree import Tree
 from sift_ray.corpora.utterance import CorpusError, Utterance
 from sift_ray.corpora.values import printable, split_of, text_of

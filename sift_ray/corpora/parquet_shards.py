@@ -16,10 +16,10 @@ from typing import Any, Final, NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from sift_ray.corpora.audio_source import raise_if_storage_failed
 from sift_ray.corpora.audio_uri import AudioUri
 from sift_ray.corpora.header import HeaderError, header_duration
 from sift_ray.corpora.reading import Reading
+from sift_ray.corpora.storage_errors import raise_if_storage_failed
 from sift_ray.corpora.tree import OutsideRootError, Tree
 from sift_ray.corpora.utterance import CorpusError
 from sift_ray.corpora.values import damaged, printable

@@ -13,15 +13,10 @@ from pathlib import Path
 from typing import Final
 
 from sift_ray.config import StorageConfig
-from sift_ray.corpora.audio_source import (
-    AudioSource,
-    AudioUnavailableError,
-    audio_source,
-    explained,
-    raise_if_storage_failed,
-)
+from sift_ray.corpora.audio_source import AudioSource, audio_source
 from sift_ray.corpora.audio_uri import AudioUri, parse_audio_uri
 from sift_ray.corpora.header import HeaderError, header_duration
+from sift_ray.corpora.storage_errors import AudioUnavailableError, explained, raise_if_storage_failed
 from sift_ray.corpora.tree import OutsideRootError, Tree, open_tree
 from sift_ray.corpora.utterance import Utterance
 from sift_ray.corpora.values import damaged, foreign_share, printable

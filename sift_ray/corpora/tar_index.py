@@ -17,8 +17,8 @@ from typing import Any, BinaryIO, Final
 import numpy as np
 import pyarrow as pa
 
-from sift_ray.corpora.audio_source import AudioUnavailableError, explained, raise_if_storage_failed
 from sift_ray.corpora.reading import Reading
+from sift_ray.corpora.storage_errors import AudioUnavailableError, explained, raise_if_storage_failed
 from sift_ray.corpora.tree import Tree
 from sift_ray.corpora.utterance import CorpusError
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from posixpath import normpath
 from typing import BinaryIO, Final, Protocol
 
-from sift_ray.corpora.audio_source import raise_if_storage_failed
+from sift_ray.corpora.storage_errors import raise_if_storage_failed
 from sift_ray.corpora.utterance import CorpusError
 from sift_ray.object_store import S3Connection, split_s3
 

@@ -9,7 +9,7 @@ from typing import Final
 import urllib3
 from urllib3.util import parse_url
 
-from sift_ray.corpora.audio_source import AudioUnavailableError
+from sift_ray.corpora.storage_errors import AudioUnavailableError
 
 _TIMEOUT: Final = urllib3.Timeout(connect=10.0, read=60.0)
 _MOST_SECONDS: Final = 600.0  # a server may also send a byte now and then for ever

@@ -16,9 +16,10 @@ from io import BufferedReader
 from typing import Any, BinaryIO, Final
 
 from sift_ray.config import WebDatasetConfig
-from sift_ray.corpora.audio_source import AudioUnavailableError, FilePart, explained, raise_if_storage_failed
 from sift_ray.corpora.header import HeaderError, header_duration
 from sift_ray.corpora.reading import Reading, place_audio
+from sift_ray.corpora.shard_parts import FilePart
+from sift_ray.corpora.storage_errors import AudioUnavailableError, explained, raise_if_storage_failed
 from sift_ray.corpora.tar_index import TarError, TarMember, open_shard, tar_members
 from sift_ray.corpora.tree import OutsideRootError, Tree, open_path
 from sift_ray.corpora.utterance import CorpusError, Utterance

@@ -19,16 +19,11 @@ import soundfile as sf
 
 from sift_ray.config import StorageConfig
 from sift_ray.corpora import audio_source as module
-from sift_ray.corpora.audio_source import (
-    AudioSource,
-    AudioUnavailableError,
-    FilePart,
-    audio_source,
-    explained,
-    raise_if_storage_failed,
-)
+from sift_ray.corpora.audio_source import AudioSource, audio_source
 from sift_ray.corpora.audio_uri import TAR_WINDOW, AudioUri
 from sift_ray.corpora.header import header_duration
+from sift_ray.corpora.shard_parts import FilePart
+from sift_ray.corpora.storage_errors import AudioUnavailableError, explained, raise_if_storage_failed
 from sift_ray.corpora.utterance import CorpusError
 
 from .object_server import ObjectServer, object_server

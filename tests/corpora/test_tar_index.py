@@ -15,8 +15,8 @@ import pytest
 
 from sift_ray.config import StorageConfig
 from sift_ray.corpora import tar_index as module
-from sift_ray.corpora.audio_source import AudioUnavailableError
 from sift_ray.corpora.reading import Reading
+from sift_ray.corpora.storage_errors import AudioUnavailableError
 from sift_ray.corpora.tar_index import TarError, TarIndexes, TarMember, open_shard, tar_members
 from sift_ray.corpora.tree import LocalTree, OutsideRootError, S3Tree
 from sift_ray.corpora.utterance import CorpusError

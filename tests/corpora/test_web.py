@@ -15,8 +15,9 @@ import trustme
 
 from sift_ray.config import StorageConfig
 from sift_ray.corpora import web
-from sift_ray.corpora.audio_source import AudioSource, AudioUnavailableError
+from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.audio_uri import AudioUri
+from sift_ray.corpora.storage_errors import AudioUnavailableError
 from sift_ray.corpora.web import fetch, may_fetch
 
 CLIP = bytes(range(256)) * 1000
