@@ -20,7 +20,8 @@ import pyarrow.compute as pc
 import ray
 
 from sift_ray.config import AlignConfig, Config, DecodeConfig, StorageConfig
-from sift_ray.pipeline.annotate_actors import FULL_SCALE, address_order
+from sift_ray.pipeline.audio_batches import FULL_SCALE
+from sift_ray.pipeline.decoding import address_order
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.session import RaySession

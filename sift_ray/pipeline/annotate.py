@@ -13,7 +13,8 @@ import ray.data
 
 from sift_ray.config import Config
 from sift_ray.pipeline.align_models import fingerprints
-from sift_ray.pipeline.annotate_actors import Aligning, Measuring, decode_batch, read_blocks
+from sift_ray.pipeline.annotate_actors import Aligning, Measuring
+from sift_ray.pipeline.decoding import decode_batch, read_blocks
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Progress

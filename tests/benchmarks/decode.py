@@ -148,7 +148,7 @@ def stage_run(rows: Sequence[str]) -> Spent:
     import pyarrow as pa
     import ray
 
-    from sift_ray.pipeline.annotate_actors import decode_batch
+    from sift_ray.pipeline.decoding import decode_batch
     from sift_ray.pipeline.session import task_limits
     from sift_ray.schema import UTTERANCES, conform
 

@@ -14,7 +14,7 @@ from sift_ray.audio import decode as decoding
 from sift_ray.audio.decode import DecodedClip
 from sift_ray.config import DecodeConfig, StorageConfig
 from sift_ray.corpora.audio_uri import AudioUri, block_of
-from sift_ray.pipeline.annotate_actors import address_order, decode_batch, read_blocks
+from sift_ray.pipeline.decoding import address_order, decode_batch, read_blocks
 from sift_ray.pipeline.waves import write_parquet
 from sift_ray.schema import UTTERANCES, conform
 from sift_ray.storage import LocalRoot
@@ -129,11 +129,11 @@ def test_what_no_decoder_should_raise_costs_its_clip_alone(clips: list[str], mon
 HANGING = """
 import sys, time
 from sift_ray.audio import decode as decoding
-from sift_ray.pipeline import annotate_actors
+from sift_ray.pipeline import decoding as decoding_stage
 
-annotate_actors._LONGEST_DECODING_S = 0.5
+decoding_stage._LONGEST_DECODING_S = 0.5
 decoding.decode = lambda *args, **options: time.sleep(60)
-with annotate_actors._decoder(annotate_actors.DecodeConfig(), annotate_actors.StorageConfig()) as decode:
+with decoding_stage._decoder(decoding_stage.DecodeConfig(), decoding_stage.StorageConfig()) as decode:
     decode("/a.flac")
 """
 
