@@ -39,6 +39,15 @@ def _is_remote(path: str) -> bool:
     return "://" in path
 
 
+def _model_there(model: str | None, info: ValidationInfo) -> str | None:
+    """Check a model that is plainly a local path; a hub id or an URL is looked up when it is loaded."""
+    if model is not None and model.startswith(("/", ".", "~")) and _checked(info):
+        path = Path(model).expanduser()
+        if not path.exists():
+            raise ValueError(f"no such file or folder: {model}")
+    return model
+
+
 def _checked(info: ValidationInfo) -> bool:
     """Whether paths must be there: not where a job is only looked at, or goes on, away from its corpora."""
     return info.context is None or bool(info.context.get("check_paths", True))
@@ -228,15 +237,38 @@ class DecodeConfig(Section):
         return self
 
 
+class LabelConfig(Section):
+    """A label that a classifier gives to utterances whose corpus has none; off unless configured."""
+
+    column: Literal["gender", "age", "accent", "emotion", "spoken_language"]
+    model: str  # folder or hub id of a transformers audio-classification checkpoint
+    revision: str | None = None  # of the hub: a commit, tag or branch
+    values: Mapping[str, str | None] = Field(default_factory=dict)  # the model's label → ours; null: unknown
+    min_score: Share = 0.8  # less probable labels stay unknown
+    max_s: float = Field(15.0, gt=0.5)  # at most so much of a clip is heard, from its middle
+
+    _there = field_validator("model")(_model_there)
+
+
 class FeaturesConfig(Section):
     """Acoustic measurements; names of Praat's parameters are Praat's."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    quality: Literal["dnsmos", "none"] = "dnsmos"
-    room: Literal["signal", "none"] = "signal"
+    engine: Literal["auto", "praat", "torch"] = "auto"  # auto: torch on a GPU, Praat and NumPy on a CPU
+    quality: Literal["dnsmos", "squim", "none"] = "dnsmos"
+    room: Literal["signal", "brouhaha", "none"] = "signal"
     pitch_floor: float = Field(75.0, gt=0)
     pitch_ceiling: float = Field(600.0, gt=0)
+    silence_threshold: float = Field(0.03, ge=0)
+    voicing_threshold: float = Field(0.45, ge=0)
+    octave_cost: float = Field(0.01, ge=0)
+    octave_jump_cost: float = Field(0.35, ge=0)
+    voiced_unvoiced_cost: float = Field(0.14, ge=0)
     dnsmos_windows: int = Field(1, ge=1, le=16)
+    squim_model: str | None = None  # file, folder or hub id; None: the published weights
+    brouhaha_model: str = "ylacombe/brouhaha-best"  # file, folder or hub id; this one is Data-Speech's, and not gated
+    labels: tuple[LabelConfig, ...] = ()
+    batch_s: float = Field(600.0, gt=0)  # seconds of audio on the device at once
     pool: PoolConfig = PoolConfig()
 
     @model_validator(mode="after")
@@ -246,6 +278,25 @@ class FeaturesConfig(Section):
                 f"pitch_floor ({self.pitch_floor:g}) must be less than pitch_ceiling ({self.pitch_ceiling:g})"
             )
         return self
+
+    @model_validator(mode="after")
+    def _engine_fits_the_device(self) -> Self:
+        if self.engine == "praat" and self.device == "cuda":
+            raise ValueError("engine praat runs on the CPU only: set engine to auto or torch, or device to cpu")
+        if self.device == "cuda" and not self.pool.num_gpus:
+            raise ValueError("device cuda needs a GPU for each actor: set pool.num_gpus, such as {num_gpus: 1}")
+        return self
+
+    _there = field_validator("squim_model", "brouhaha_model")(_model_there)
+
+    @field_validator("labels")
+    @classmethod
+    def _one_model_a_column(cls, labels: tuple[LabelConfig, ...]) -> tuple[LabelConfig, ...]:
+        columns = [label.column for label in labels]
+        for column in columns:
+            if columns.count(column) > 1:
+                raise ValueError(f"{column} is labelled twice: keep one model for it")
+        return labels
 
 
 class AlignConfig(Section):

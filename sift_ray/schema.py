@@ -50,22 +50,45 @@ class Measure(NamedTuple):
     high: float
 
 
+_LONGEST_S: Final = 86_400.0  # a day: what is longer is no recording but a mistake of its header
+
 MEASURES: Final[Mapping[str, Measure]] = {
     m.column: m
     for m in (
+        Measure("duration_s", "s", 0.0, _LONGEST_S),
+        Measure("clipping_ratio", "share of samples", 0.0, 1.0),
         Measure("pitch_median_hz", "Hz", 50.0, 600.0),
         Measure("pitch_mean_hz", "Hz", 50.0, 600.0),
         Measure("pitch_std_hz", "Hz", 0.0, 200.0),
         Measure("intensity_db", "dB re 2e-5", 20.0, 100.0),
+        Measure("speech_duration_s", "s", 0.0, _LONGEST_S),
         Measure("speaking_rate_pps", "phones per second of speech", 1.0, 40.0),
         Measure("snr_db", "dB", -20.0, 100.0),
         Measure("c50_db", "dB", -10.0, 80.0),
-        # distortion and quality are in the unit of the backend that measured them, named in *_backend:
-        # dnsmos: DNSMOS SIG and OVRL, MOS 1 to 5; squim: SI-SDR in dB and PESQ
+        # of these two the backend, named in *_backend, gives the unit: `BACKEND_MEASURES`
         Measure("distortion", "by backend", -50.0, 100.0),
-        Measure("quality", "by backend", -0.5, 5.0),
+        Measure("quality", "by backend", 0.5, 5.0),
+        Measure("alignment_score", "probability", 0.0, 1.0),
+        # of words
+        Measure("start_s", "s from the start of the clip", 0.0, _LONGEST_S),
+        Measure("end_s", "s from the start of the clip", 0.0, _LONGEST_S),
+        Measure("score", "probability", 0.0, 1.0),
     )
 }
+"""Every measured number, of utterances and of words, with its unit and feasible range."""
+
+BACKEND_MEASURES: Final[Mapping[str, Measure]] = {
+    "quantile_wada": Measure("snr_db", "dB", -20.0, 100.0),
+    "brouhaha_snr": Measure("snr_db", "dB", -15.0, 80.0),
+    "decay_distribution": Measure("c50_db", "dB", -10.0, 80.0),
+    "brouhaha_c50": Measure("c50_db", "dB", -10.0, 60.0),
+    # the scale is 1 to 5; the polynomials behind the network fall a little below it
+    "dnsmos_sig": Measure("distortion", "MOS (P.835 SIG)", 0.5, 5.0),
+    "dnsmos_ovrl": Measure("quality", "MOS (P.835 OVRL)", 0.5, 5.0),
+    "squim_si_sdr": Measure("distortion", "dB (SI-SDR)", -50.0, 100.0),
+    "squim_pesq": Measure("quality", "PESQ (P.862.2)", 1.0, 4.65),
+}
+"""The unit and feasible range of a measure where a backend (the value of its `*_backend` column) has its own."""
 
 CLIPPED_FROM: Final = 1e-3
 """A clip with at least this share of its samples at full scale counts as clipped (`clipping_ratio`)."""
@@ -126,11 +149,21 @@ WORD: Final = pa.struct(
 ANNOTATIONS: Final = pa.schema(
     [
         *UTTERANCES,
+        # who says so: corpus, or a classifier as model@revision; null where the label is
+        pa.field("gender_source", pa.string()),
+        pa.field("age_source", pa.string()),
+        pa.field("accent_source", pa.string()),
+        pa.field("emotion", pa.string()),
+        pa.field("emotion_source", pa.string()),
+        pa.field("spoken_language", pa.string()),  # as heard by a classifier; `language` is the corpus's
+        pa.field("spoken_language_source", pa.string()),
         pa.field("clipping_ratio", pa.float32()),  # share of the samples at full scale, 0 to 1
         pa.field("pitch_median_hz", pa.float32()),
         pa.field("pitch_mean_hz", pa.float32()),
         pa.field("pitch_std_hz", pa.float32()),
+        pa.field("pitch_backend", pa.string()),  # praat_ac, torch_ac
         pa.field("intensity_db", pa.float32()),
+        pa.field("intensity_backend", pa.string()),  # praat, torch
         pa.field("speech_duration_s", pa.float32()),
         pa.field("speaking_rate_pps", pa.float32()),
         pa.field("speaking_rate_backend", pa.string()),  # aligned, g2p

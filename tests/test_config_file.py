@@ -98,6 +98,23 @@ def test_an_override_of_a_wrong_type_names_the_override_not_a_line(good: str) ->
         parse_config(good, "job.yaml", ["plan.wave_rows=few"])
 
 
+@pytest.mark.parametrize(
+    ("features", "message"),
+    [
+        ("{engine: praat, device: cuda, pool: {num_gpus: 1}}", "engine praat runs on the CPU only"),
+        ("{device: cuda}", r"set pool\.num_gpus"),
+        ("{pitch_floor: 700}", "must be less than pitch_ceiling"),
+        ("{squim_model: ./gone.pth}", r"no such file or folder: \./gone\.pth"),
+        ("{labels: [{column: gender, model: /gone}]}", "no such file or folder: /gone"),
+        ("{labels: [{column: age, model: a/b}, {column: age, model: c/d}]}", "age is labelled twice"),
+        ("{labels: [{column: height, model: a/b}]}", "height"),
+    ],
+)
+def test_measuring_that_can_not_be_is_told_at_once(good: str, features: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        parse_config(good + f"annotate: {{features: {features}}}\n", "job.yaml")
+
+
 def test_yaml_tags_that_build_objects_are_refused() -> None:
     with pytest.raises(ConfigError, match="not YAML"):
         parse_config("output: !!python/object/apply:os.system ['true']\n", "job.yaml")

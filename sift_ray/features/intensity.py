@@ -11,8 +11,10 @@ from numpy.typing import NDArray
 from sift_ray.features.tracks import STEP_S
 from sift_ray.schema import SAMPLE_RATE
 
-_PERIODS_PER_WINDOW: Final = 6.4  # Praat's Kaiser window is 6.4 periods of the lowest pitch long
-_SILENCE_DB: Final = -100.0  # Praat gives -300 dB to digital silence, which no later arithmetic is better for
+PERIODS_PER_WINDOW: Final = 6.4
+"""Praat's Kaiser window is so many periods of the lowest pitch long."""
+SILENCE_DB: Final = -100.0
+"""The least level of a track: Praat gives -300 dB to digital silence, which no later arithmetic is better for."""
 
 _PEAK_PERCENTILE: Final = 95.0
 _FLOOR_PERCENTILE: Final = 5.0
@@ -34,12 +36,17 @@ def intensity_track(waveform: NDArray[np.float32], *, pitch_floor: float) -> tup
         dB re 2e-5, float32 [frames], at least -100, and the centre of the first frame in s. No frames where the
         clip is shorter than Praat's window.
     """
-    if len(waveform) < (_PERIODS_PER_WINDOW / pitch_floor + STEP_S) * SAMPLE_RATE:
+    if len(waveform) < least_samples(pitch_floor):
         return np.empty(0, np.float32), 0.0
     sound = parselmouth.Sound(waveform.astype(np.float64), sampling_frequency=SAMPLE_RATE)
     intensity = sound.to_intensity(minimum_pitch=pitch_floor, time_step=STEP_S, subtract_mean=True)
-    levels = np.maximum(intensity.values[0], _SILENCE_DB)
+    levels = np.maximum(intensity.values[0], SILENCE_DB)
     return levels.astype(np.float32), float(intensity.x1)
+
+
+def least_samples(pitch_floor: float) -> float:
+    """Return how long a clip must be to have a track: Praat's window and a step, in samples."""
+    return (PERIODS_PER_WINDOW / pitch_floor + STEP_S) * SAMPLE_RATE
 
 
 def speech_activity(intensity_db: NDArray[np.float32]) -> NDArray[np.bool_]:

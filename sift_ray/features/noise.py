@@ -14,6 +14,7 @@ ratio of their powers only. It alone saturates near 25 dB and lies 2-3 dB off on
 from __future__ import annotations
 
 import functools
+import math
 from typing import Final
 
 import numpy as np
@@ -24,11 +25,17 @@ from sift_ray.features.spectrum import HOP, WINDOW
 
 BACKEND: Final = "quantile_wada"
 
-_MIN_FRAMES: Final = 25  # 0.27 s
-_SMOOTHING: Final = 3  # frames
-_QUANTILE: Final = 0.02
-_BIAS: Final = (0.155, 2.9)  # of that quantile over the mean, of white noise in n frames: 0.155 + 2.9 / n
-_DIGITAL_SILENCE: Final = 1e-10  # mean square; 16-bit rounding alone makes 7.8e-11
+MIN_FRAMES: Final = 25  # 0.27 s
+SMOOTHING: Final = 3  # frames
+QUANTILE: Final = 0.02
+BIAS: Final = (0.155, 2.9)  # of that quantile over the mean, of white noise in n frames: 0.155 + 2.9 / n
+DIGITAL_SILENCE: Final = 1e-10  # mean square; 16-bit rounding alone makes 7.8e-11
+LEVEL_FRAMES: Final = 5  # that the level of a frame is the mean of
+ACTIVE: Final = 2.0  # speech is where the level is so many times the noise's,
+LEAST_ACTIVE: Final = 0.05  # unless that is a smaller share of the frames:
+LOUD_QUANTILE: Final = 0.7  # then speech is where the level is in the upper 30 %
+LEAST_AMPLITUDE: Final = 1e-10  # has a logarithm
+
 _BLEND_DB: Final = (4.0, 16.0)  # WADA alone below, quantiles alone above
 
 _GAMMA_SHAPE: Final = 0.4
@@ -46,40 +53,60 @@ def snr(waveform: NDArray[np.float32], power: NDArray[np.float32]) -> tuple[floa
         SNR in dB (at least -20, the end of WADA's table) and None, or None and the reason: `too_short`, or
         `no_noise_floor` where too few frames are more than digital silence.
     """
-    if len(power) < _MIN_FRAMES:
+    if len(power) < MIN_FRAMES:
         return None, "too_short"
     energy = power.sum(axis=1)
     # a gated pause says nothing of the noise under the speech, nor do the frames that reach into it
-    sounding = ndimage.binary_erosion(energy > _DIGITAL_SILENCE, iterations=WINDOW // HOP, border_value=1)
-    if np.count_nonzero(sounding) < _MIN_FRAMES:
+    sounding = ndimage.binary_erosion(energy > DIGITAL_SILENCE, iterations=WINDOW // HOP, border_value=1)
+    if np.count_nonzero(sounding) < MIN_FRAMES:
         return None, "no_noise_floor"
     by_quantile = _quantile_snr(power[sounding])
-    low, high = _BLEND_DB
-    share = min(max((by_quantile - low) / (high - low), 0.0), 1.0)
-    if share == 1.0:
+    if _quantile_share(by_quantile) == 1.0:
         return by_quantile, None
     heard = waveform[: len(power) * HOP][np.repeat(sounding, HOP)]
-    return share * by_quantile + (1.0 - share) * _wada_snr(heard), None
+    return blended(by_quantile, _wada_snr(heard)), None
 
 
-def _quantile_snr(power: NDArray[np.float32]) -> float:
-    smooth = ndimage.uniform_filter1d(power, _SMOOTHING, axis=0, mode="nearest")
-    bias = _BIAS[0] + _BIAS[1] / len(power)
-    noise = float(np.quantile(smooth, _QUANTILE, axis=0).sum(dtype=np.float64)) / bias
-    energy = power.sum(axis=1, dtype=np.float64)
-    level = ndimage.uniform_filter1d(energy, 5, mode="nearest")
-    active = level > 2.0 * noise
-    if np.mean(active) < 0.05:
-        active = level >= np.quantile(level, 0.7)
+def ratio_db(active: float, noise: float) -> float:
+    """Return the SNR in dB where active frames have the mean power `active`, and noise has `noise`; inf without any."""
+    if noise <= 0.0:
+        return math.inf  # which is out of range, so unknown
     # under 3 % of the noise's power the difference of two estimates means nothing
-    speech = max(float(energy[active].mean()) - noise, 0.03 * noise)
+    speech = max(active - noise, 0.03 * noise)
     return float(10.0 * np.log10(speech / noise))
 
 
-def _wada_snr(waveform: NDArray[np.float32]) -> float:
-    amplitude = np.maximum(np.abs(waveform.astype(np.float64)), 1e-10)
-    spread = np.log(amplitude.mean()) - np.log(amplitude).mean()
+def wada_db(spread: float) -> float:
+    """Return the SNR in dB of a signal whose ln E|z| - E ln|z| is `spread`: at least -20, at most 60."""
     return float(np.interp(spread, _wada_table(), _TABLE_DB))
+
+
+def blended(by_quantile: float, by_amplitude: float) -> float:
+    """Return the SNR in dB that the quantile method and WADA give together."""
+    share = _quantile_share(by_quantile)
+    return share * by_quantile + (1.0 - share) * by_amplitude
+
+
+def _quantile_share(by_quantile: float) -> float:
+    low, high = _BLEND_DB
+    return min(max((by_quantile - low) / (high - low), 0.0), 1.0)
+
+
+def _quantile_snr(power: NDArray[np.float32]) -> float:
+    smooth = ndimage.uniform_filter1d(power, SMOOTHING, axis=0, mode="nearest")
+    bias = BIAS[0] + BIAS[1] / len(power)
+    noise = float(np.quantile(smooth, QUANTILE, axis=0).sum(dtype=np.float64)) / bias
+    energy = power.sum(axis=1, dtype=np.float64)
+    level = ndimage.uniform_filter1d(energy, LEVEL_FRAMES, mode="nearest")
+    active = level > ACTIVE * noise
+    if np.mean(active) < LEAST_ACTIVE:
+        active = level >= np.quantile(level, LOUD_QUANTILE)
+    return ratio_db(float(energy[active].mean()), noise)
+
+
+def _wada_snr(waveform: NDArray[np.float32]) -> float:
+    amplitude = np.maximum(np.abs(waveform.astype(np.float64)), LEAST_AMPLITUDE)
+    return wada_db(float(np.log(amplitude.mean()) - np.log(amplitude).mean()))
 
 
 @functools.cache

@@ -1,7 +1,7 @@
 """Fundamental frequency by Praat's autocorrelation method (Boersma 1993), and its statistics.
 
 P. Boersma, "Accurate short-term analysis of the fundamental frequency and the harmonics-to-noise ratio of a
-sampled sound", IFA Proceedings 17 (1993). Parameters have Praat's names and Praat's defaults.
+sampled sound", IFA Proceedings 17 (1993).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import numpy as np
 import parselmouth
 from numpy.typing import NDArray
 
+from sift_ray.features.pitch_parameters import PitchParameters
 from sift_ray.features.tracks import STEP_S
 from sift_ray.schema import SAMPLE_RATE
 
@@ -20,15 +21,6 @@ MIN_VOICED_FRAMES: Final = 10
 
 _PERIODS_PER_WINDOW: Final = 3  # Praat's Hann window holds three periods of the floor
 _OCTAVE: Final = 2.0
-_VOICING: Final = {
-    "max_number_of_candidates": 15,
-    "very_accurate": False,
-    "silence_threshold": 0.03,
-    "voicing_threshold": 0.45,
-    "octave_cost": 0.01,
-    "octave_jump_cost": 0.35,
-    "voiced_unvoiced_cost": 0.14,
-}
 
 
 class PitchStatistics(NamedTuple):
@@ -39,25 +31,38 @@ class PitchStatistics(NamedTuple):
     std_hz: float | None
 
 
-def pitch_track(
-    waveform: NDArray[np.float32], *, pitch_floor: float, pitch_ceiling: float
-) -> tuple[NDArray[np.float32], float]:
+def pitch_track(waveform: NDArray[np.float32], parameters: PitchParameters) -> tuple[NDArray[np.float32], float]:
     """Track F0 with Praat ("To Pitch (ac)").
 
     Args:
         waveform: float32 [n], 16 kHz.
-        pitch_floor: lowest F0 looked for, Hz; also sets the window, 3 / floor seconds.
-        pitch_ceiling: highest F0 looked for, Hz.
+        parameters: Praat's.
 
     Returns:
         F0 in Hz, float32 [frames], 0 where unvoiced, and the centre of the first frame in s. No frames where
         the clip is shorter than Praat's window.
     """
-    if len(waveform) < (_PERIODS_PER_WINDOW / pitch_floor + STEP_S) * SAMPLE_RATE:
+    if len(waveform) < shortest_pitched(parameters.pitch_floor):
         return np.empty(0, np.float32), 0.0
     sound = parselmouth.Sound(waveform.astype(np.float64), sampling_frequency=SAMPLE_RATE)
-    pitch = sound.to_pitch_ac(time_step=STEP_S, pitch_floor=pitch_floor, pitch_ceiling=pitch_ceiling, **_VOICING)
+    pitch = sound.to_pitch_ac(
+        time_step=STEP_S,
+        pitch_floor=parameters.pitch_floor,
+        max_number_of_candidates=parameters.max_candidates,
+        very_accurate=False,
+        silence_threshold=parameters.silence_threshold,
+        voicing_threshold=parameters.voicing_threshold,
+        octave_cost=parameters.octave_cost,
+        octave_jump_cost=parameters.octave_jump_cost,
+        voiced_unvoiced_cost=parameters.voiced_unvoiced_cost,
+        pitch_ceiling=parameters.pitch_ceiling,
+    )
     return pitch.selected_array["frequency"].astype(np.float32), float(pitch.x1)
+
+
+def shortest_pitched(pitch_floor: float) -> float:
+    """Return how many samples a clip must at least have for one frame of pitch: Praat's window and a step."""
+    return (_PERIODS_PER_WINDOW / pitch_floor + STEP_S) * SAMPLE_RATE
 
 
 def median_hz(f0_hz: NDArray[np.float32]) -> float | None:

@@ -21,14 +21,14 @@ BACKEND: Final = "decay_distribution"
 
 _BANDS: Final = 20
 _BAND_RANGE_HZ: Final = (200.0, 4000.0)  # telephone speech has no more
-_SLOPE_FRAMES: Final = 10
-_DYNAMIC_RANGE_DB: Final = 35.0  # slopes start no lower than this under their band's peak
-_ABOVE_FLOOR_DB: Final = 3.0  # and end no lower than this above its floor
-_FLOOR_QUANTILE: Final = 0.05
-_SILENCE_DB: Final = 70.0  # under the loudest band: digital silence is set there
-_QUANTILE: Final = 0.1
-_MIN_SLOPES: Final = 50
-_MIN_FRAMES: Final = 40
+SLOPE_FRAMES: Final = 10
+DYNAMIC_RANGE_DB: Final = 35.0  # slopes start no lower than this under their band's peak
+ABOVE_FLOOR_DB: Final = 3.0  # and end no lower than this above its floor
+FLOOR_QUANTILE: Final = 0.05
+SILENCE_DB: Final = 70.0  # under the loudest band: digital silence is set there
+QUANTILE: Final = 0.1
+MIN_SLOPES: Final = 50
+MIN_FRAMES: Final = 40
 
 # Octaves above 100 dB/s, and the C50 there: least squares, never falling, over 32 dry clips (synthetic voices in five
 # languages, human recordings) in image-source rooms (pyroomacoustics) and under exponential decays with T60 of 0.1
@@ -44,12 +44,17 @@ def c50(power: NDArray[np.float32]) -> tuple[float | None, str | None]:
         C50 in dB and None, or None and the reason: `too_short` with less than 0.4 s, `no_decays` where too few
         falling slopes stand above the noise. Never above 55.8 or below -1.95 dB: the ends of the fit.
     """
-    if len(power) < _MIN_FRAMES:
+    if len(power) < MIN_FRAMES:
         return None, "too_short"
     rate = decay_rate(power)
     if rate is None:
         return None, "no_decays"
-    return float(np.interp(np.log2(rate / 100.0), _RATE_OCTAVES, _C50_DB)), None
+    return c50_of_rate(rate), None
+
+
+def c50_of_rate(rate: float) -> float:
+    """Return C50 in dB where the bands fall by `rate` dB/s: the fitted curve."""
+    return float(np.interp(np.log2(rate / 100.0), _RATE_OCTAVES, _C50_DB))
 
 
 def decay_rate(power: NDArray[np.float32]) -> float | None:
@@ -58,19 +63,24 @@ def decay_rate(power: NDArray[np.float32]) -> float | None:
     The slope is the regression line's over 0.1 s of a band's log energy; the rate is the 10th percentile of those
     that fall.
     """
-    levels = 10.0 * np.log10(power @ _MEL_BANK + np.float32(1e-20))
-    levels = np.maximum(levels, levels.max() - _SILENCE_DB)
-    floor = np.quantile(levels, _FLOOR_QUANTILE, axis=0)
-    time = (np.arange(_SLOPE_FRAMES) - (_SLOPE_FRAMES - 1) / 2) * HOP / SAMPLE_RATE
-    kernel = (time / np.sum(time**2)).astype(np.float32)
-    slopes = np.lib.stride_tricks.sliding_window_view(levels, _SLOPE_FRAMES, axis=0) @ kernel
+    levels = 10.0 * np.log10(power @ MEL_BANK + np.float32(1e-20))
+    levels = np.maximum(levels, levels.max() - SILENCE_DB)
+    floor = np.quantile(levels, FLOOR_QUANTILE, axis=0)
+    slopes = np.lib.stride_tricks.sliding_window_view(levels, SLOPE_FRAMES, axis=0) @ SLOPE_KERNEL
     first = levels[: len(slopes)]
-    lowest = ndimage.minimum_filter1d(levels, _SLOPE_FRAMES, axis=0, origin=-(_SLOPE_FRAMES // 2))[: len(slopes)]
-    heard = (first > levels.max(axis=0) - _DYNAMIC_RANGE_DB) & (lowest > floor + _ABOVE_FLOOR_DB)
+    lowest = ndimage.minimum_filter1d(levels, SLOPE_FRAMES, axis=0, origin=-(SLOPE_FRAMES // 2))[: len(slopes)]
+    heard = (first > levels.max(axis=0) - DYNAMIC_RANGE_DB) & (lowest > floor + ABOVE_FLOOR_DB)
     falling = slopes[heard & (slopes < 0)]
-    if len(falling) < _MIN_SLOPES:
+    if len(falling) < MIN_SLOPES:
         return None
-    return float(-np.quantile(falling, _QUANTILE))
+    return float(-np.quantile(falling, QUANTILE))
+
+
+def _slope_kernel() -> NDArray[np.float32]:
+    """Return float32 [frames]: with it the levels of so many frames sum to the slope of their regression line, dB/s."""
+    time = (np.arange(SLOPE_FRAMES) - (SLOPE_FRAMES - 1) / 2) * HOP / SAMPLE_RATE
+    kernel: NDArray[np.float32] = (time / np.sum(time**2)).astype(np.float32)
+    return kernel
 
 
 def _mel_bank() -> NDArray[np.float32]:
@@ -84,4 +94,5 @@ def _mel_bank() -> NDArray[np.float32]:
     return bank
 
 
-_MEL_BANK: Final = _mel_bank()
+MEL_BANK: Final = _mel_bank()
+SLOPE_KERNEL: Final = _slope_kernel()

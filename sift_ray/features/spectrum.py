@@ -13,7 +13,10 @@ WINDOW: Final = 512
 HOP: Final = 160
 """Samples from frame to frame: 10 ms."""
 
-_HANN: Final = signal.get_window("hann", WINDOW).astype(np.float32)
+HANN: Final[NDArray[np.float32]] = signal.get_window("hann", WINDOW).astype(np.float32)
+"""The window of a frame, periodic."""
+FULL_SCALE: Final = np.float32(WINDOW * np.sum(HANN**2))
+"""What power is divided by, so that a row's sum is the frame's mean square."""
 
 
 def power_spectrogram(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -24,7 +27,7 @@ def power_spectrogram(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     if len(waveform) < WINDOW:
         return np.empty((0, WINDOW // 2 + 1), np.float32)
     frames = np.lib.stride_tricks.sliding_window_view(waveform, WINDOW)[::HOP]
-    spectrum = fft.rfft(frames * _HANN, axis=1)
+    spectrum = fft.rfft(frames * HANN, axis=1)
     power = spectrum.real**2 + spectrum.imag**2
     power[:, 1:-1] *= 2.0  # the negative frequencies
-    return np.asarray(power / np.float32(WINDOW * np.sum(_HANN**2)), np.float32)
+    return np.asarray(power / FULL_SCALE, np.float32)

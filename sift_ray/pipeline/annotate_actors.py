@@ -42,15 +42,17 @@ _MEASURED = (
 
 
 class Measuring:
-    """The actor that measures decoded clips in batches, and keeps the F0 and intensity tracks for the next stage."""
+    """The actor that measures and labels decoded clips in batches, and keeps the tracks for the next stage."""
 
     def __init__(self, config: FeaturesConfig) -> None:
         from sift_ray.features.extract import FeatureExtractor
+        from sift_ray.pipeline.labelling import Labelling
 
         self._extractor = FeatureExtractor(config)
+        self._labelling = Labelling(config, self._extractor.device)
 
     def __call__(self, batch: pa.Table) -> pa.Table:
-        """Add every measured column, their backends, `null_reasons` and the tracks."""
+        """Add every measured column, their backends, labels and their sources, `null_reasons` and the tracks."""
         clips = waveforms(batch.column("audio"))
         rows = [row for row, clip in enumerate(clips) if clip is not None]
         measured = self._extractor.measure([clip for clip in clips if clip is not None])
@@ -66,6 +68,10 @@ class Measuring:
             nulls[row] = list(features.nulls)
             tracks[row] = features.tracks
         batch = rejects.apply(batch)
+        good = {row: clip for row, clip in enumerate(clips) if clip is not None and rejects.ok(row)}
+        batch, unlabelled = self._labelling(batch, good)
+        for row, reasons in unlabelled.items():
+            nulls[row] = [*(nulls[row] or ()), *reasons]
         present = set(rows)
         for name in _MEASURED:
             batch = batch.append_column(name, pa.array(columns[name], pa.float32()))

@@ -15,7 +15,7 @@ import ray
 from sift_ray.config import BinConfig, Config
 from sift_ray.metadata.bins import Inliers, Moments, finish
 from sift_ray.metadata.categories import ATTRIBUTES
-from sift_ray.metadata.rulers import Rulers
+from sift_ray.metadata.rulers import BinsError, Rulers
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Pace
 from sift_ray.pipeline.session import RaySession
@@ -44,16 +44,23 @@ def run_bin(session: RaySession, config: Config, root: OutputRoot, plan: Plan) -
     Raises:
         StaleOutputError: the bins there were made from other annotations or another method.
         StorageError: a wave is not annotated yet.
+        BinsError: the frozen bins can't be used, or were made with other backends.
     """
     if root.exists(BINS_NAME):
         return load_rulers(config, root, plan)[0]
     waves = _annotated(root, plan)
     if config.bin.frozen is not None:
-        rulers = Rulers.from_json(_read_frozen(config), config.bin.frozen)
+        frozen = _read_frozen(config)
+        rulers = Rulers.from_json(frozen, config.bin.frozen)
+        _raise_if_measured_otherwise(config, json.loads(frozen))
     else:
         session.ensure(BINS_NAME)
         rulers = _measure(root, waves, config.bin)
-    document = {**json.loads(rulers.to_json()), "made_from": _ingredients(config, waves)}
+    document = {
+        **json.loads(rulers.to_json()),
+        "measured_by": _measured_by(config),
+        "made_from": _ingredients(config, waves),
+    }
     root.put(BINS_NAME, json.dumps(document, ensure_ascii=False, indent=1).encode())
     log.info("bin: %d rulers in %s/%s", len(rulers.rulers), root.uri, BINS_NAME)
     return rulers
@@ -76,6 +83,23 @@ def load_rulers(config: Config, root: OutputRoot, plan: Plan) -> tuple[Rulers, s
     rulers = Rulers.from_json(json.dumps(document), f"{root.uri}/{BINS_NAME}")
     # the text of the rulers alone: what they were made from does not change what they say
     return rulers, fingerprint({"rulers": rulers.to_json()}), str(ingredients["annotations"])
+
+
+def _measured_by(config: Config) -> dict[str, str]:
+    """Return the backends whose numbers have units of their own: a ruler of one says nothing about another."""
+    features = config.annotate.features
+    return {"quality": features.quality, "room": features.room}
+
+
+def _raise_if_measured_otherwise(config: Config, frozen: dict[str, Any]) -> None:
+    here = _measured_by(config)
+    there = {**here, **frozen.get("measured_by", {})}
+    differing = [f"{key}: {there[key]}" for key in here if there[key] != here[key]]
+    if differing:
+        raise BinsError(
+            f"{config.bin.frozen}: its rulers are for annotate.features with {', '.join(differing)}; set the same, or "
+            "freeze bins of this job's backends"
+        )
 
 
 def _ingredients(config: Config, waves: list[WaveManifest]) -> dict[str, object]:

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import ray
 
 from sift_ray.config import Config
+from sift_ray.pipeline.labelling import FROM_CORPUS
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Pace
 from sift_ray.pipeline.session import RaySession
@@ -223,6 +224,11 @@ def _card(config: Config, root: OutputRoot, record: dict[str, Any]) -> str:
             "fingerprint": f"`{record['fingerprint']}`",
             "quality and distortion": config.annotate.features.quality,
             "noise and reverberation": config.annotate.features.room,
+            **{
+                f"{label.column} where the corpus gives none": label.model
+                for label in config.annotate.features.labels
+                if label.column in FROM_CORPUS
+            },
             "alignment": config.annotate.align.backend,
             "bins": f"{config.bin.method}" + (f", frozen {config.bin.frozen}" if config.bin.frozen else ""),
             "language models": ", ".join(sorted(set(config.instruct.models.values())))

@@ -15,14 +15,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import BaseModel
 
-from sift_ray.config import Config
+from sift_ray.config import Config, FeaturesConfig
 from sift_ray.pipeline.waves import Stage
 from sift_ray.schema import ANNOTATIONS, CLIPPED_FROM, INSTRUCTIONS, UTTERANCES
 from sift_ray.storage import Counts, fingerprint
 
 # Raised by hand when the code of a room changes what it makes of the same input.
 READING_VERSION = 2
-MEASURING_VERSION = 2
+MEASURING_VERSION = 3
 WRITING_VERSION = 1
 
 # Rejects by a rule of ours, of rows that nothing is wrong with: they say nothing about a wave's health.
@@ -32,6 +32,7 @@ _HOW_NOT_WHAT = {
     "pool",
     "threads",
     "device",
+    "batch_s",
     "error_budget",
     "concurrent_batches",
     "model_cache",
@@ -77,6 +78,7 @@ def annotate_stage(config: Config, utterances: str, models: Mapping[str, str]) -
     `utterances` is the digest of the plan's rows; `models` maps a language to its alignment model's fingerprint.
     """
     annotate = _content(config.annotate)
+    annotate["features"] = _measuring(config.annotate.features)
     for key in ("models", "train_hours", "min_train_s", "seed"):
         annotate["align"].pop(key)  # the models' fingerprints stand for these
     annotate["align"]["dictionaries"] = {
@@ -96,6 +98,28 @@ def annotate_stage(config: Config, utterances: str, models: Mapping[str, str]) -
         reject_share=_rejected,
         error_budget=config.annotate.error_budget,
     )
+
+
+def _measuring(config: FeaturesConfig) -> dict[str, Any]:
+    """Return what measurements depend on: paths of models become what tells their weights, unused ones go."""
+    content = _content(config)
+    content.pop("engine")  # both are held to give the same; which one did is in the rows
+    if config.quality != "dnsmos":
+        content.pop("dnsmos_windows")
+    content["squim_model"] = content["brouhaha_model"] = None
+    if config.quality == "squim":
+        from sift_ray.features import squim
+
+        content["squim_model"] = squim.weights_identity(config.squim_model)
+    if config.room == "brouhaha":
+        from sift_ray.features import brouhaha
+
+        content["brouhaha_model"] = brouhaha.weights_identity(config.brouhaha_model)
+    for label, section in zip(config.labels, content["labels"], strict=True):
+        from sift_ray.features.speaker_labels import label_identity
+
+        section["model"] = label_identity(label)
+    return content
 
 
 def instruct_stage(

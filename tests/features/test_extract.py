@@ -2,10 +2,13 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sift_ray.audio.batching import ShrinkingBatches
 from sift_ray.config import FeaturesConfig
+from sift_ray.features.engine import Signal
 from sift_ray.features.extract import ClipFeatures, FeatureExtractor
 from sift_ray.schema import ANNOTATIONS, MEASURES
 from tests.features.conftest import Clip, tone
@@ -22,9 +25,9 @@ def extractor() -> FeatureExtractor:
     return FeatureExtractor(FeaturesConfig(device="cpu"))
 
 
-@pytest.fixture(scope="module")
-def without_model() -> FeatureExtractor:
-    return FeatureExtractor(FeaturesConfig(device="cpu", quality="none"))
+@pytest.fixture(scope="module", params=["praat", "torch"])
+def without_model(request: pytest.FixtureRequest) -> FeatureExtractor:
+    return FeatureExtractor(FeaturesConfig(device="cpu", quality="none", engine=request.param))
 
 
 def bad_clips(voice: Clip) -> dict[str, Clip]:
@@ -74,6 +77,8 @@ def test_a_voice_is_measured_in_full(extractor: FeatureExtractor, voices: list[C
         assert 0.5 * len(clip) / 16000 < features.speech_duration_s <= len(clip) / 16000
         assert abs(len(features.tracks.f0_hz) - len(clip) / 160) < 10
     assert extractor.backends == {
+        "pitch": "praat_ac",
+        "intensity": "praat",
         "snr": "quantile_wada",
         "c50": "decay_distribution",
         "distortion": "dnsmos_sig",
@@ -126,11 +131,55 @@ def test_a_clip_alone_is_as_in_a_batch(extractor: FeatureExtractor, voices: list
         assert np.array_equal(alone.tracks.intensity_db, one.tracks.intensity_db)
 
 
+def test_in_torch_a_clip_alone_is_as_in_a_batch(voices: list[Clip]) -> None:
+    extractor = FeatureExtractor(FeaturesConfig(engine="torch", quality="none", batch_s=6))
+    clips = [voices[0], voices[1][:9000], *list(bad_clips(voices[0]).values()), voices[2][:24000], voices[3]]
+    together = extractor.measure(clips)
+    for clip, one in zip(clips, together, strict=True):
+        (alone,) = extractor.measure([clip])
+        assert (alone.nulls, alone.reject_reason) == (one.nulls, one.reject_reason)
+        for name in NUMBERS:
+            expected = getattr(alone, name)
+            assert getattr(one, name) == (None if expected is None else pytest.approx(expected, rel=1e-3, abs=1e-2))
+        assert alone.tracks.f0_hz == pytest.approx(one.tracks.f0_hz, rel=1e-4)
+        assert alone.tracks.intensity_db == pytest.approx(one.tracks.intensity_db, abs=1e-2)
+
+
+def test_a_gpu_too_small_for_the_batch_measures_it_in_parts(
+    voices: list[Clip], without_model: FeatureExtractor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stands in for a device whose memory holds 150,000 samples: three or four of these clips."""
+    clips = [voices[0][:40_000]] * 9 + [np.tile(voices[0], 4)]
+    expected = without_model.measure(clips)
+    engine = without_model._signal
+    sizes: list[int] = []
+
+    class SmallDevice:
+        backends = engine.backends
+
+        def measure(self, clips: list[Clip]) -> list[Signal]:
+            sizes.append(len(clips))
+            if sum(map(len, clips)) > 150_000:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1.00 GiB")
+            return engine.measure(clips)
+
+    monkeypatch.setattr(without_model, "_signal", SmallDevice())
+    monkeypatch.setattr(without_model, "_batches", ShrinkingBatches(10_000_000))
+    found = without_model.measure(clips)
+    assert [features.reject_reason for features in found] == [None] * 9 + ["out_of_memory"]
+    assert "do not fit" in (found[-1].reject_detail or "")
+    assert [features.pitch_median_hz for features in found[:9]] == pytest.approx(
+        [features.pitch_median_hz for features in expected[:9]]
+    )
+    assert sizes[0] == 10
+    assert max(sizes[-3:]) < 5
+
+
 def test_what_is_off_is_null_and_says_so(voice: Clip) -> None:
     extractor = FeatureExtractor(FeaturesConfig(quality="none", room="none"))
     (features,) = extractor.measure([voice])
     assert_sound(features)
-    assert extractor.backends == {}
+    assert extractor.backends == {"pitch": "praat_ac", "intensity": "praat"}
     assert set(features.nulls) == {f"{name}:disabled" for name in ("snr_db", "c50_db", "distortion", "quality")}
 
 

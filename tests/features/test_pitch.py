@@ -4,14 +4,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sift_ray.features.pitch import pitch_statistics, pitch_track
+from sift_ray.features.pitch_parameters import PitchParameters
 from tests.features.conftest import Clip, tone
 
-RANGE = {"pitch_floor": 75.0, "pitch_ceiling": 600.0}
+RANGE = PitchParameters()
 
 
 @pytest.mark.parametrize("hz", [80.0, 121.3, 220.0, 440.0, 580.0])
 def test_a_tone_has_its_own_pitch(hz: float) -> None:
-    f0, start = pitch_track(tone(hz, 1.0), **RANGE)
+    f0, start = pitch_track(tone(hz, 1.0), RANGE)
     assert f0.dtype == np.float32
     assert np.mean(f0 > 0) > 0.95
     statistics = pitch_statistics(f0)
@@ -24,7 +25,7 @@ def test_a_tone_has_its_own_pitch(hz: float) -> None:
 
 def test_frames_lie_where_they_say() -> None:
     silence, voiced = np.zeros(8000, np.float32), tone(150.0, 0.5)
-    f0, start = pitch_track(np.concatenate([silence, voiced, silence]), **RANGE)
+    f0, start = pitch_track(np.concatenate([silence, voiced, silence]), RANGE)
     centres = start + 0.01 * np.arange(len(f0))
     heard = centres[f0 > 0]
     assert heard[0] == pytest.approx(0.5, abs=0.025)
@@ -33,7 +34,7 @@ def test_frames_lie_where_they_say() -> None:
 
 def test_floor_and_ceiling_bound_the_track(voices: list[Clip]) -> None:
     for clip in voices[:4]:
-        f0, _ = pitch_track(clip, pitch_floor=100.0, pitch_ceiling=300.0)
+        f0, _ = pitch_track(clip, PitchParameters(pitch_floor=100.0, pitch_ceiling=300.0))
         voiced = f0[f0 > 0]
         assert len(voiced)
         assert voiced.min() >= 99.0  # Praat interpolates between the lags that it allows
@@ -42,14 +43,14 @@ def test_floor_and_ceiling_bound_the_track(voices: list[Clip]) -> None:
 
 def test_noise_and_silence_are_unvoiced(rng: np.random.Generator) -> None:
     for clip in (rng.standard_normal(16000) * 0.1, np.zeros(16000)):
-        f0, _ = pitch_track(clip.astype(np.float32), **RANGE)
+        f0, _ = pitch_track(clip.astype(np.float32), RANGE)
         assert np.mean(f0 > 0) < 0.05
 
 
 @settings(max_examples=40, deadline=None)
 @given(length=st.integers(0, 2000), floor=st.sampled_from([50.0, 75.0, 120.0]))
 def test_any_short_clip_is_tracked_or_has_no_frames(length: int, floor: float) -> None:
-    f0, start = pitch_track(tone(200.0, 1.0)[:length], pitch_floor=floor, pitch_ceiling=600.0)
+    f0, start = pitch_track(tone(200.0, 1.0)[:length], PitchParameters(pitch_floor=floor))
     assert np.isfinite(f0).all()
     assert (len(f0) == 0) == (length < (3 / floor + 0.01) * 16000)
     assert 0.0 <= start <= length / 16000

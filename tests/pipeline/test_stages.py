@@ -32,7 +32,10 @@ def config(text: str, *overrides: str) -> Config:
     [
         "annotate.features.pool.actors=[2, 8]",
         "annotate.features.pool.num_gpus=0.25",
-        "annotate.features.device=cuda",
+        "annotate.features={device: cuda, pool: {num_gpus: 1}}",
+        "annotate.features.engine=torch",
+        "annotate.features.batch_s=60",
+        "annotate.features.brouhaha_model=someone/else",  # not asked for
         "instruct.vllm.max_num_seqs=9",
         "annotate.decode.pool.batch_rows=3",
         "annotate.error_budget=0.5",
@@ -50,6 +53,10 @@ def test_how_a_stage_runs_does_not_change_its_fingerprint(text: str, override: s
     [
         "annotate.features.pitch_floor=60",
         "annotate.features.quality=none",
+        "annotate.features.quality=squim",
+        "annotate.features.room=brouhaha",
+        "annotate.features.octave_cost=0.02",
+        "annotate.features.labels=[{column: gender, model: someone/genders}]",
         "annotate.decode.max_s=30",
         "annotate.align.min_score=0.9",
     ],
