@@ -25,13 +25,8 @@ import torch
 from numpy.typing import NDArray
 
 from sift_ray.features.brouhaha_net import STRIDE, BrouhahaNet
-from sift_ray.features.checkpoints import (
-    CheckpointError,
-    Foreign,
-    checkpoint_identity,
-    find_checkpoint,
-    load_checkpoint,
-)
+from sift_ray.features.checkpoints import CheckpointError, checkpoint_identity, find_checkpoint
+from sift_ray.features.weights import Foreign, load_checkpoint
 from sift_ray.schema import SAMPLE_RATE
 
 SNR_BACKEND: Final = "brouhaha_snr"
