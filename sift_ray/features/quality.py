@@ -8,14 +8,16 @@ that hear the same. Here
 
 - a clip of 9.01 s or more is heard in `windows` evenly spaced windows (one: from its middle);
 - a shorter one is repeated into one window (its end cut to a whole hop of 10 ms). The window is then periodic, and
-  so is what the four great convolutions make of it: on a CPU one period and both edges are computed and laid out
-  to the full window, which the poolings, whose grid the repetition does not fit, then see in full. The result is
-  that of the whole window.
+  so is what the four great convolutions make of it: one period and both edges are computed and laid out to the full
+  window, which the poolings, whose grid the repetition does not fit, then see in full. The result is that of the
+  whole window.
 
 The cut to a hop is not without effect: uncut, each repetition falls differently into the frames, and the maximum over
 more draws is a little higher. On 40 human clips of 0.3 to 8 s OVRL is 0.15 lower than speechmos's mean of windows
 (SIG 0.09, BAK 0.13). Against the score of the whole 9 s recording, of which 3 s were cut out, both are as good: mean
 error 0.17 here and 0.16 there, rank correlation 0.91 and 0.91.
+
+Here onnxruntime runs the network on a CPU; `sift_ray.features.batched.dnsmos` is the same network for a GPU.
 """
 
 from __future__ import annotations
@@ -38,11 +40,16 @@ WINDOW_SAMPLES: Final = 144_160
 MIN_SAMPLES: Final = 4_000
 """A clip under 0.25 s is not judged."""
 
-_HOP: Final = 160  # samples a frame of the model's spectrogram; a frame is two hops long
-_FRAMES: Final = WINDOW_SAMPLES // _HOP - 1
-_REACH: Final = 4  # frames to either side that the four convolutions see
+HOP: Final = 160
+"""Samples from one frame of the model's spectrogram to the next; a frame is two hops long."""
+FRAMES: Final = WINDOW_SAMPLES // HOP - 1
+"""Frames of a window."""
+REACH: Final = 4
+"""Frames to either side that the four great convolutions see."""
+EDGE_SAMPLES: Final = (2 * REACH + 1) * HOP
+"""Samples of a window's end from which the convolutions make its last `REACH` frames."""
+
 _CUT: Final = "mos_estimator_logpow/conv2d_3/Relu:0"  # their output, [N, 32, frames, 161]
-_GPU_ROWS: Final = 16  # windows at once: 128 channels of 900 × 161 take 74 MB each
 
 # from the raw outputs to MOS, highest power first: the constants of speechmos.dnsmos (not personalised)
 _SIG: Final = (-0.08397278, 1.22083953, 0.0052439)
@@ -59,63 +66,52 @@ class MosScores(NamedTuple):
 
 
 class Dnsmos:
-    """The DNSMOS P.835 model in two onnxruntime sessions, cut behind its fourth convolution.
+    """The DNSMOS P.835 model in two onnxruntime sessions on the CPU, cut behind its fourth convolution.
 
     Args:
         windows: windows taken from a clip of more than 9.01 s.
-        device: cpu, cuda, or auto: cuda where onnxruntime has it.
         threads: threads of one inference; 1, as workers share a machine.
 
     Raises:
         FileNotFoundError: the `speechmos` package holds no model.
-        ValueError: device is cuda, and onnxruntime was built without it.
+        ValueError: it holds another one.
     """
 
-    def __init__(self, *, windows: int = 1, device: str = "auto", threads: int = 1) -> None:
+    def __init__(self, *, windows: int = 1, threads: int = 1) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         self._windows = windows
         self._front, self._back = (
-            onnxruntime.InferenceSession(part, options, providers=_providers(device))
-            for part in _cut_model(_model_path())
+            onnxruntime.InferenceSession(part, options, providers=["CPUExecutionProvider"])
+            for part in _cut_model(load_model())
         )
-        # a CPU is as fast with one window at a time, and need not compute what repeats; a GPU wants many alike
-        self._rows = _GPU_ROWS if "CUDAExecutionProvider" in self._front.get_providers() else 1
 
     def score(self, clips: Sequence[NDArray[np.float32]]) -> list[MosScores | None]:
         """Judge each clip: float32 [n] at 16 kHz, finite, in [-1, 1]. None for one of less than 0.25 s."""
-        owners: list[int] = []
-        windows: list[Window] = []
-        for index, clip in enumerate(clips):
-            cut = dnsmos_windows(clip, self._windows)
-            owners += [index] * len(cut)
-            windows += cut
-        scores: list[list[NDArray[np.float64]]] = [[] for _ in clips]
-        for start in range(0, len(windows), self._rows):
-            batch = windows[start : start + self._rows]
-            if self._rows == 1:
-                features = self._features_of_period(batch[0])
-            else:
-                features = self._run_front(np.stack([window.samples for window in batch]))
-            (raw,) = self._back.run(None, {_CUT: features})
-            for owner, row in zip(owners[start : start + self._rows], raw.astype(np.float64), strict=True):
-                scores[owner].append(_mos(row))
-        return [MosScores(*np.mean(rows, axis=0).tolist()) if rows else None for rows in scores]
+        # one window at a time: the convolutions are near a core's peak, and several at once take as long each
+        return [
+            mean_scores(
+                [
+                    self._back.run(None, {_CUT: self._features(window)})[0][0]
+                    for window in dnsmos_windows(clip, self._windows)
+                ]
+            )
+            for clip in clips
+        ]
+
+    def _features(self, window: Window) -> NDArray[np.float32]:
+        """Compute what the four great convolutions make of a window: float32 [1, 32, 900, 161]."""
+        head = window.head_frames
+        features = self._run_front(window.samples[None, : (head + 1) * HOP])
+        if head == FRAMES:
+            return features
+        features[:, :, -REACH:] = self._run_front(window.samples[None, -EDGE_SAMPLES:])[:, :, -REACH:]
+        return features[:, :, window.places(head)]
 
     def _run_front(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
         features: NDArray[np.float32] = self._front.run(None, {"input_1": samples})[0]
         return features
-
-    def _features_of_period(self, window: Window) -> NDArray[np.float32]:
-        """Compute [1, 32, 900, 161] from one period and the two edges, where the zero padding reaches in."""
-        period, tail = window.period, 3 * _REACH
-        if period is None or period + 2 * _REACH + tail >= _FRAMES:
-            return self._run_front(window.samples[None])
-        head = self._run_front(window.samples[None, : (period + 2 * _REACH + 1) * _HOP])
-        end = self._run_front(window.samples[None, -(tail + 1) * _HOP :])[:, :, -_REACH:]
-        inner = np.arange(_FRAMES - 2 * _REACH) % period + _REACH
-        return np.concatenate((head[:, :, :_REACH], head[:, :, inner], end), axis=2)
 
 
 class Window(NamedTuple):
@@ -123,6 +119,24 @@ class Window(NamedTuple):
 
     samples: NDArray[np.float32]
     period: int | None
+
+    @property
+    def head_frames(self) -> int:
+        """How many frames from the start must be computed: with the last `REACH` of the window, they hold all."""
+        return FRAMES if self.period is None else min(FRAMES, self.period + 2 * REACH)
+
+    def places(self, head: int) -> NDArray[np.int64]:
+        """Say where each frame behind the four great convolutions is found.
+
+        Args:
+            head: how many frames from the start were computed, at least `head_frames`. The last `REACH` of them,
+                which lack what follows, have been replaced by the last of the window.
+
+        Returns:
+            int64 [900], each below `head`.
+        """
+        inner = np.arange(FRAMES - 2 * REACH) % (self.period or FRAMES) + REACH
+        return np.concatenate((np.arange(REACH), inner, np.arange(head - REACH, head)))
 
 
 def dnsmos_windows(clip: NDArray[np.float32], windows: int = 1) -> list[Window]:
@@ -135,24 +149,33 @@ def dnsmos_windows(clip: NDArray[np.float32], windows: int = 1) -> list[Window]:
         return []
     spare = len(clip) - WINDOW_SAMPLES
     if spare < 0:
-        period = len(clip) // _HOP
-        return [Window(np.resize(clip[: period * _HOP], WINDOW_SAMPLES), period)]
+        period = len(clip) // HOP
+        return [Window(np.resize(clip[: period * HOP], WINDOW_SAMPLES), period)]
     starts = {int(spare * (index + 0.5) / windows) for index in range(windows)}
     return [Window(clip[start : start + WINDOW_SAMPLES], None) for start in sorted(starts)]
 
 
-def _mos(raw: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.array([np.polyval(_SIG, raw[0]), np.polyval(_BAK, raw[1]), np.polyval(_OVRL, raw[2])])
+def mean_scores(outputs: Sequence[NDArray[np.float32]]) -> MosScores | None:
+    """Bring the network's outputs, float32 [3] for each window of one clip, to MOS and average; None without any."""
+    if not len(outputs):
+        return None
+    raw = np.asarray(outputs, np.float64)
+    mos = [np.polyval(terms, raw[:, index]).mean() for index, terms in enumerate((_SIG, _BAK, _OVRL))]
+    return MosScores(*map(float, mos))
 
 
-def _providers(device: str) -> list[str]:
-    there = "CUDAExecutionProvider" in onnxruntime.get_available_providers()
-    if device == "cuda" and not there:
-        raise ValueError(
-            "features.device is cuda, but this onnxruntime runs on the CPU only: install onnxruntime-gpu, "
-            "or set features.device to auto or cpu"
-        )
-    return ["CUDAExecutionProvider", "CPUExecutionProvider"] if there and device != "cpu" else ["CPUExecutionProvider"]
+def load_model(path: Path | None = None) -> onnx.ModelProto:
+    """Read the DNSMOS P.835 network: of `path`, or of the installed `speechmos`.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is another network.
+    """
+    path = path or _model_path()
+    model = onnx.load(str(path))
+    if _CUT not in (name for node in model.graph.node for name in node.output):
+        raise ValueError(f"{path}: not the DNSMOS model that is known here: use the one of speechmos 0.0.1")
+    return model
 
 
 def _model_path() -> Path:
@@ -167,25 +190,21 @@ def _model_path() -> Path:
     )
 
 
-def _cut_model(path: Path) -> tuple[bytes, bytes]:
+def _cut_model(model: onnx.ModelProto) -> tuple[bytes, bytes]:
     """Return the model in two, the first for any number of frames; weights and operations stay as they are.
 
     The published graph takes [N, 144160], makes one copy without the last hop and one without the first, and
     reshapes both to [N, 900, 160]: the sizes that are replaced here.
     """
-    model = onnx.load(str(path))
     replaced = {
-        "shape_tensor": [0, -1, _HOP],  # 0: as in the input
-        "shape_tensor1": [0, -1, _HOP],
-        "input_1:01_cropping_end": [np.iinfo(np.int64).max, -_HOP],
+        "shape_tensor": [0, -1, HOP],  # 0: as in the input
+        "shape_tensor1": [0, -1, HOP],
+        "input_1:01_cropping_end": [np.iinfo(np.int64).max, -HOP],
     }
     for tensor in model.graph.initializer:
         if tensor.name in replaced:
-            tensor.CopyFrom(numpy_helper.from_array(np.array(replaced.pop(tensor.name)), tensor.name))
-    outputs = [output for node in model.graph.node for output in node.output]
-    if replaced or _CUT not in outputs:
-        raise ValueError(f"{path}: not the DNSMOS model that is known here: use the one of speechmos 0.0.1")
-    cut = outputs.index(_CUT) + 1  # every node has one output
+            tensor.CopyFrom(numpy_helper.from_array(np.array(replaced[tensor.name]), tensor.name))
+    cut = [output for node in model.graph.node for output in node.output].index(_CUT) + 1  # every node has one output
     signal, scores = model.graph.input[0], model.graph.output[0]
     signal.type.tensor_type.shape.dim[1].dim_param = "samples"
     middle = helper.make_tensor_value_info(_CUT, TensorProto.FLOAT, ["N", 32, "frames", 161])
