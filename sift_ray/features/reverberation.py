@@ -4,6 +4,7 @@ J. Y. C. Wen, E. A. P. Habets, P. A. Naylor, "Blind estimation of reverberation 
 signal decay rates", ICASSP 2008: a room bounds how fast the energy of a band can fall, so the distribution of the
 falling slopes of the bands' log envelopes tells the reverberation. Here its tenth percentile is taken (steep falls,
 where the voice has stopped and the room is heard), and led to C50 by a curve fitted to simulated rooms.
+It follows the decay more than the distance of the speaker, and above some 30 dB tells dry from very dry no longer.
 """
 
 from __future__ import annotations
