@@ -39,9 +39,13 @@ def _is_remote(path: str) -> bool:
     return "://" in path
 
 
+_WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
+
+
 def _model_there(model: str | None, info: ValidationInfo) -> str | None:
-    """Check a model that is plainly a local path; a hub id or an URL is looked up when it is loaded."""
-    if model is not None and model.startswith(("/", ".", "~")) and _checked(info):
+    """Check a model that is plainly a local path; a hub id or an address is looked up when it is loaded."""
+    local = model is not None and (model.startswith(("/", ".", "~")) or model.endswith(_WEIGHTS))
+    if model is not None and local and not _is_remote(model) and _checked(info):
         path = Path(model).expanduser()
         if not path.exists():
             raise ValueError(f"no such file or folder: {model}")
@@ -257,18 +261,18 @@ class FeaturesConfig(Section):
     engine: Literal["auto", "praat", "torch"] = "auto"  # auto: torch on a GPU, Praat and NumPy on a CPU
     quality: Literal["dnsmos", "squim", "none"] = "dnsmos"
     room: Literal["signal", "brouhaha", "none"] = "signal"
-    pitch_floor: float = Field(75.0, gt=0)
-    pitch_ceiling: float = Field(600.0, gt=0)
+    pitch_floor: float = Field(75.0, ge=10, le=1000)
+    pitch_ceiling: float = Field(600.0, gt=0, le=8000)
     silence_threshold: float = Field(0.03, ge=0)
     voicing_threshold: float = Field(0.45, ge=0)
     octave_cost: float = Field(0.01, ge=0)
     octave_jump_cost: float = Field(0.35, ge=0)
     voiced_unvoiced_cost: float = Field(0.14, ge=0)
     dnsmos_windows: int = Field(1, ge=1, le=16)
-    squim_model: str | None = None  # file, folder or hub id; None: the published weights
-    brouhaha_model: str = "ylacombe/brouhaha-best"  # file, folder or hub id; this one is Data-Speech's, and not gated
+    squim_model: str | None = None  # file, folder, https address or hub id; None: the published weights
+    brouhaha_model: str | None = None  # likewise; None: what Data-Speech downloads
     labels: tuple[LabelConfig, ...] = ()
-    batch_s: float = Field(600.0, gt=0)  # seconds of audio on the device at once
+    batch_s: float = Field(600.0, ge=1)  # seconds of audio on the device at once
     pool: PoolConfig = PoolConfig()
 
     @model_validator(mode="after")

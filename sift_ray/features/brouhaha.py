@@ -25,14 +25,12 @@ import torch
 from numpy.typing import NDArray
 
 from sift_ray.features.brouhaha_net import STRIDE, BrouhahaNet
-from sift_ray.features.checkpoints import CheckpointError, checkpoint_identity, find_checkpoint
+from sift_ray.features.checkpoints import CheckpointError
 from sift_ray.features.weights import Foreign, load_checkpoint
 from sift_ray.schema import SAMPLE_RATE
 
 SNR_BACKEND: Final = "brouhaha_snr"
 C50_BACKEND: Final = "brouhaha_c50"
-FILENAMES: Final = ("pytorch_model.bin", "best.ckpt", "model.safetensors")
-"""In `pyannote/brouhaha` on the hub (whose terms one has to accept), in `ylacombe/brouhaha-best`, and if converted."""
 
 MIN_SAMPLES: Final = 4_000
 """A clip under 0.25 s is not judged."""
@@ -65,7 +63,7 @@ class Brouhaha:
     """The network with published weights on one device.
 
     Args:
-        weights: the checkpoint, as `find_weights` gives it.
+        weights: the checkpoint, as `published.BROUHAHA` finds it.
         device: cpu or cuda.
 
     Raises:
@@ -130,23 +128,6 @@ class Brouhaha:
         if not len(speech):
             return RoomEstimate(None, None, "no_speech")
         return RoomEstimate(float(speech[:, 1].mean()), float(speech[:, 2].mean()))
-
-
-def find_weights(source: str) -> Path:
-    """Return the checkpoint that `source` names; downloaded if need be.
-
-    Args:
-        source: file, folder, https address or hub id, as in `find_checkpoint`.
-
-    Raises:
-        CheckpointError: it can't be had.
-    """
-    return find_checkpoint(source, filenames=FILENAMES)
-
-
-def weights_identity(source: str) -> str:
-    """Return what tells these weights from others, as `checkpoint_identity`; nothing is downloaded."""
-    return checkpoint_identity(source, filenames=FILENAMES)
 
 
 def _state(checkpoint: Mapping[str, Any]) -> Mapping[str, torch.Tensor]:

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import urllib3
 
@@ -52,26 +52,27 @@ def checkpoint_identity(source: str, *, filenames: Sequence[str], revision: str 
     Arguments are those of `find_checkpoint`.
 
     Returns:
-        16 hex digits of the SHA-256 of a file, or of those of `filenames` that a folder holds; an address as it stands;
-        `organisation/model@revision` for the hub, where a branch may move, and a commit does not.
+        16 hex digits of the SHA-256 of a file (of a folder, that which `find_checkpoint` takes); an address, of
+        its query, which may hold a signature, only a digest; `organisation/model@revision` for the hub, where a branch
+        may move, and a commit does not.
 
     Raises:
         CheckpointError: there is no such file or folder, or the folder holds none of `filenames`.
     """
     path = _local(source)
     if path is None:
-        return source if _is_url(source) else f"{source}@{revision or 'main'}"
-    if path.is_file():
-        return _sha256(path)[:16]
-    digest = hashlib.sha256()
-    for file in _files(path, filenames):
-        digest.update(f"{file.name}\0{_sha256(file)}\n".encode())
-    return digest.hexdigest()[:16]
+        if not _is_url(source):
+            return f"{source}@{revision or 'main'}"
+        query = source.removeprefix(_shown(source))
+        return _shown(source) + (f"?{hashlib.sha256(query.encode()).hexdigest()[:16]}" if query else "")
+    return _sha256(_files(path, filenames)[0])[:16]
 
 
 def _local(source: str) -> Path | None:
     """Return the file or folder that `source` names; None for an address or a hub id."""
     if source.startswith("https://"):
+        if "@" in urlsplit(source).netloc:
+            raise CheckpointError(f"https://…{_shown(source).rpartition('@')[2]}: give an address without credentials")
         return None
     if "://" in source:
         raise CheckpointError(f"{source}: weights are downloaded over https alone; give such an address, or a file")
@@ -85,6 +86,11 @@ def _local(source: str) -> Path | None:
 
 def _is_url(source: str) -> bool:
     return source.startswith("https://")
+
+
+def _shown(url: str) -> str:
+    """Return an address without its query, where signatures and tokens stand."""
+    return url.partition("#")[0].partition("?")[0]
 
 
 def _files(path: Path, filenames: Sequence[str]) -> list[Path]:
@@ -109,7 +115,8 @@ def _cache() -> Path:
 
 
 def _download(url: str) -> Path:
-    name = re.sub(r"[^\w.-]", "_", url.partition("?")[0].rpartition("/")[2], flags=re.ASCII)[-100:]
+    shown = _shown(url)
+    name = re.sub(r"[^\w.-]", "_", shown.rpartition("/")[2], flags=re.ASCII)[-100:]
     target = _cache() / hashlib.sha256(url.encode()).hexdigest()[:16] / (name or "checkpoint")
     if target.is_file():
         return target
@@ -122,9 +129,10 @@ def _download(url: str) -> Path:
         Path(partial).chmod(0o644)
         Path(partial).replace(target)
     except urllib3.exceptions.HTTPError as error:
+        reason = re.sub(r"\?[^\s)]*", "?…", one_line(error))  # it may quote the query
         raise CheckpointError(
-            f"{url}: can't be downloaded ({one_line(error)}); download it elsewhere, and give the file's path"
-        ) from error
+            f"{shown}: can't be downloaded ({reason}); download it elsewhere, and give the file's path"
+        ) from None
     finally:
         Path(partial).unlink(missing_ok=True)
     return target
@@ -152,13 +160,17 @@ def _fetch(url: str, file: io.BufferedWriter) -> None:
                 answer.close()
             address = urljoin(address, target)
             if not _is_url(address):
-                raise CheckpointError(f"{url}: can't be downloaded (it leads to {address}, which is not https)")
-    raise CheckpointError(f"{url}: can't be downloaded (one redirect after another); give the last address")
+                raise CheckpointError(
+                    f"{_shown(url)}: can't be downloaded (it leads to {_shown(address)}, which is not https)"
+                )
+    raise CheckpointError(f"{_shown(url)}: can't be downloaded (one redirect after another); give the last address")
 
 
 def _save(url: str, answer: urllib3.BaseHTTPResponse, file: io.BufferedWriter) -> None:
     if answer.status != 200:
-        raise CheckpointError(f"{url}: can't be downloaded (HTTP {answer.status}); check the address, or give a file")
+        raise CheckpointError(
+            f"{_shown(url)}: can't be downloaded (HTTP {answer.status}); check the address, or give a file"
+        )
     for block in answer.stream(_BLOCK):
         file.write(block)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from sift_ray.config import FeaturesConfig
 from sift_ray.features.engine import Estimate
+from sift_ray.features.published import BROUHAHA, SQUIM
 
 Waveform = NDArray[np.float32]
 
@@ -68,9 +70,10 @@ def _dnsmos(config: FeaturesConfig, device: str) -> PairModel:
 
 
 def _squim(config: FeaturesConfig, device: str) -> PairModel:
+    _raise_without_torch("features.quality is squim")
     from sift_ray.features import squim
 
-    model = squim.Squim(squim.find_weights(config.squim_model), device=device)
+    model = squim.Squim(SQUIM.find(config.squim_model), device=device)
 
     def measure(clips: Sequence[Waveform]) -> list[tuple[Estimate, Estimate]]:
         return [
@@ -82,13 +85,19 @@ def _squim(config: FeaturesConfig, device: str) -> PairModel:
 
 
 def _brouhaha(config: FeaturesConfig, device: str) -> PairModel:
+    _raise_without_torch("features.room is brouhaha")
     from sift_ray.features import brouhaha
 
-    model = brouhaha.Brouhaha(brouhaha.find_weights(config.brouhaha_model), device=device)
+    model = brouhaha.Brouhaha(BROUHAHA.find(config.brouhaha_model), device=device)
     return PairModel(
         {"snr": brouhaha.SNR_BACKEND, "c50": brouhaha.C50_BACKEND},
         lambda clips: [((room.snr_db, room.reason), (room.c50_db, room.reason)) for room in model.measure(clips)],
     )
+
+
+def _raise_without_torch(what: str) -> None:
+    if importlib.util.find_spec("torch") is None:
+        raise ValueError(f"{what}, which needs torch: pip install 'sift-ray[models]'")
 
 
 def _pair(values: tuple[float, float] | None, reason: str) -> tuple[Estimate, Estimate]:

@@ -1,4 +1,8 @@
-"""One clip after another with Praat and NumPy: the fastest on a CPU, and the reference of all else."""
+"""One clip after another with Praat and NumPy: the reference of all else, and the default on a CPU.
+
+Torch is a fifth faster there in large batches (`tests/benchmarks/README.md`), yet next to DNSMOS that is nothing, and a
+worker would load torch for it.
+"""
 
 from __future__ import annotations
 

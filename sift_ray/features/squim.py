@@ -17,15 +17,13 @@ import torch
 from numpy.typing import NDArray
 
 from sift_ray.audio.batching import duration_buckets
-from sift_ray.features.checkpoints import CheckpointError, checkpoint_identity, find_checkpoint
+from sift_ray.features.checkpoints import CheckpointError
 from sift_ray.features.squim_net import SquimNet
 from sift_ray.features.weights import load_weights
 from sift_ray.schema import SAMPLE_RATE
 
 DISTORTION_BACKEND: Final = "squim_si_sdr"
 QUALITY_BACKEND: Final = "squim_pesq"
-PUBLISHED: Final = "https://download.pytorch.org/torchaudio/models/squim_objective_dns2020.pth"
-FILENAMES: Final = ("squim_objective_dns2020.pth", "model.safetensors", "pytorch_model.bin")
 MIN_SAMPLES: Final = SAMPLE_RATE // 4
 """A clip under 0.25 s is not judged."""
 MAX_SAMPLES: Final = 30 * SAMPLE_RATE
@@ -46,7 +44,7 @@ class Squim:
     """The SQUIM objective network on one device.
 
     Args:
-        weights: file of a state dict of torchaudio's `squim_objective_base`, as `find_weights` gives it.
+        weights: file of a state dict of torchaudio's `squim_objective_base`, as `published.SQUIM` finds it.
         device: where it runs.
 
     Raises:
@@ -88,23 +86,6 @@ class Squim:
             found = self._net(tensors, ("si_sdr", "pesq"))
             pairs = torch.stack([found["si_sdr"], found["pesq"]], 1).tolist()
         return [SquimScores(si_sdr_db, pesq) for si_sdr_db, pesq in pairs]
-
-
-def find_weights(source: str | None = None) -> Path:
-    """Return the file of the weights that `source` names, or of the published ones; downloaded if need be.
-
-    Args:
-        source: file, folder, https address or hub id, as in `find_checkpoint`.
-
-    Raises:
-        CheckpointError: they can't be had.
-    """
-    return find_checkpoint(source or PUBLISHED, filenames=FILENAMES)
-
-
-def weights_identity(source: str | None = None) -> str:
-    """Return what tells these weights from others, as `checkpoint_identity`; nothing is downloaded."""
-    return checkpoint_identity(source or PUBLISHED, filenames=FILENAMES)
 
 
 def _middle(clip: NDArray[np.float32]) -> NDArray[np.float32]:

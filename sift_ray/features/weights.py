@@ -147,11 +147,6 @@ def _foreign(origin: str) -> type[Foreign]:
     return type("Foreign", (Foreign,), {"origin": origin})
 
 
-def _attribute(owner: Any, name: Any) -> type[Foreign]:
-    # nested classes are pickled as getattr(class, name): the one function that must seem to work
-    return _foreign(f"{getattr(owner, 'origin', owner)}.{name}")
-
-
 class _InertUnpickler(pickle.Unpickler):
     """Makes tensors, dicts, lists, numbers and strings, and a `Foreign` for everything else that is named."""
 
@@ -173,20 +168,46 @@ class _InertUnpickler(pickle.Unpickler):
         return self._storage(dtype, key, size)
 
 
-def _tensor(storage: torch.Tensor, offset: int, shape: Sequence[int], stride: Sequence[int], *_: Any) -> torch.Tensor:
-    return storage.as_strided(shape, stride, offset)  # which refuses to go beyond the storage
+class _Maker:
+    """What a pickle may call; an object without attributes, as a pickle may also set those of what it is given."""
+
+    __slots__ = ()
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("it sets attributes of a function")
 
 
-def _parameter(data: torch.Tensor, *_: Any) -> torch.Tensor:
-    return data
+class _Tensor(_Maker):
+    __slots__ = ()
+
+    def __call__(
+        self, storage: torch.Tensor, offset: int, shape: Sequence[int], stride: Sequence[int], *_: Any
+    ) -> torch.Tensor:
+        return storage.as_strided(shape, stride, offset)  # which refuses to go beyond the storage
+
+
+class _Parameter(_Maker):
+    __slots__ = ()
+
+    def __call__(self, data: torch.Tensor, *_: Any) -> torch.Tensor:
+        return data
+
+
+class _Attribute(_Maker):
+    """Nested classes are pickled as getattr(class, name): the one function that must seem to work."""
+
+    __slots__ = ()
+
+    def __call__(self, owner: Any, name: Any) -> type[Foreign]:
+        return _foreign(f"{getattr(owner, 'origin', owner)}.{name}")
 
 
 _KNOWN: Final[Mapping[tuple[str, str], Callable[..., Any]]] = {
-    ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-    ("torch._utils", "_rebuild_parameter"): _parameter,
+    ("torch._utils", "_rebuild_tensor_v2"): _Tensor(),
+    ("torch._utils", "_rebuild_parameter"): _Parameter(),
     ("collections", "OrderedDict"): OrderedDict,
-    ("builtins", "getattr"): _attribute,
-    ("__builtin__", "getattr"): _attribute,
+    ("builtins", "getattr"): _Attribute(),
+    ("__builtin__", "getattr"): _Attribute(),
 }
 
 

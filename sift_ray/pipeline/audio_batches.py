@@ -51,7 +51,7 @@ def ragged(arrays: Sequence[NDArray[Any] | None], list_type: pa.ListType) -> pa.
     return pa.ListArray.from_arrays(
         pa.array(offsets),
         pa.array(values, list_type.value_type),
-        mask=pa.array([a is None for a in arrays]),
+        mask=pa.array([a is None for a in arrays], pa.bool_()),
     ).cast(list_type)
 
 

@@ -1,17 +1,18 @@
 """How fast decoding is against the bare libraries, alone and as the stage of a job.
 
-    python -m tests.benchmarks.decode
+    python -m tests.benchmarks.decode [--quick]
 
 Speech of the demo corpora is joined to clips of 5 to 20 s and written in each format. First `decode` and the bare calls
 (`soundfile.read` as float32, `soxr.resample` HQ where the rate is another) take turns on every file, in one process;
 processor time is compared, which other work on the machine disturbs least. Then the clips go, many times over, through
 Ray Data as `annotate` has it, with two workers, in turns with two processes that make the bare calls on the same
-files; wall-clock
-time is compared, and processor time with all that Ray does beside. Medians of several turns are printed.
+files. Speed by the clock is compared, from when each worker has delivered its first batch until the last batches, and
+processor time of the whole run with all that Ray does beside. Medians of several turns are printed.
 """
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import logging
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import pyarrow as pa
 import soundfile as sf
 import soxr
 from numpy.typing import NDArray
@@ -34,13 +36,11 @@ from sift_ray.audio.decode import decode
 from sift_ray.config import DecodeConfig, RayConfig, StorageConfig
 from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.demo import write_demo
+from tests.benchmarks.steady import Work, noted, rate, works_of
 
-CLIPS = 48
-TURNS = 9
 WORKERS = 2
-STAGE_TURNS = 3
-STAGE_S = 8.0  # of one worker's bare calls in a turn
 BLOCKS = 16  # as annotate cuts a wave for two workers
+LONGEST_WAIT_S = 120
 FORMATS: dict[str, tuple[str, int, dict[str, str]]] = {
     "flac 16 kHz": ("flac", 16_000, {}),
     "mp3 48 kHz": ("mp3", 48_000, {}),
@@ -50,21 +50,34 @@ FORMATS: dict[str, tuple[str, int, dict[str, str]]] = {
 STAGE_FORMATS = ("flac 16 kHz", "mp3 48 kHz", "opus 48 kHz")
 
 
-class Spent(NamedTuple):
-    """What a run took."""
+class Amount(NamedTuple):
+    """How much is done: clips, turns in one process, and through Ray, of so many seconds of a worker's bare calls."""
 
-    wall_s: float
+    clips: int
+    turns: int
+    stage_turns: int
+    stage_s: float
+
+
+FULL = Amount(clips=48, turns=9, stage_turns=3, stage_s=8.0)
+QUICK = Amount(clips=8, turns=1, stage_turns=1, stage_s=2.0)
+
+
+class Spent(NamedTuple):
+    """Seconds of audio per second of the clock, and the processor seconds of the whole run."""
+
+    speed: float
     cpu_s: float
 
 
-def write_clips(folder: Path) -> dict[str, list[str]]:
-    """Return the files of each format; all formats hold the same clips."""
+def write_clips(folder: Path, clips: int) -> dict[str, list[str]]:
+    """Return the files of each format; all formats hold the same `clips` clips."""
     demo = write_demo(folder / "demo", minutes=4)
     assert demo.vctk is not None
     recordings = sorted(demo.vctk.rglob("*.flac")) + sorted(demo.common_voice.rglob("*.mp3"))
     draw = np.random.default_rng(0)
     files: dict[str, list[str]] = {name: [] for name in FORMATS}
-    for clip in range(CLIPS):
+    for clip in range(clips):
         length = draw.uniform(5, 20)
         parts: list[NDArray[np.float32]] = []
         while sum(map(len, parts)) < length * 48_000:
@@ -84,12 +97,12 @@ def bare(path: str) -> NDArray[np.float32]:
     return samples if rate == 16_000 else soxr.resample(samples, rate, 16_000, quality="HQ")
 
 
-def alone(files: Sequence[str]) -> tuple[float, float, float]:
+def alone(files: Sequence[str], turns_wanted: int) -> tuple[float, float, float]:
     """Return the medians of processor seconds, bare and ours, and of their ratio, over turns on all files."""
     source = AudioSource(StorageConfig())
     ways: list[Callable[[str], Any]] = [bare, lambda path: decode(path, source)]
     turns = []
-    for turn in range(-1, TURNS):
+    for turn in range(-1, turns_wanted):
         spent = [0.0, 0.0]
         for number, path in enumerate(files):
             # each way comes first for every other file, so that neither has the warmer caches
@@ -105,27 +118,27 @@ def alone(files: Sequence[str]) -> tuple[float, float, float]:
 def bare_worker(files: Sequence[str], ready: Any, ends: Any) -> None:
     """Make the bare calls, once all workers are there."""
     bare(files[0])
-    ready.wait()
+    ready.wait(LONGEST_WAIT_S)
     start = time.process_time()
     for path in files:
         bare(path)
     ends.put((time.monotonic(), time.process_time() - start))
 
 
-def bare_run(rows: Sequence[str]) -> Spent:
-    """Let `WORKERS` bare processes work through `rows`; their start is not counted."""
+def bare_run(rows: Sequence[str], audio_s: float) -> Spent:
+    """Let `WORKERS` bare processes work through `rows`, `audio_s` in all; their start is not counted."""
     context = multiprocessing.get_context("spawn")
     ready, ends = context.Barrier(WORKERS + 1), context.Queue()
     parts = [rows[number::WORKERS] for number in range(WORKERS)]
     workers = [context.Process(target=bare_worker, args=(part, ready, ends)) for part in parts]
     for worker in workers:
         worker.start()
-    ready.wait()
+    ready.wait(LONGEST_WAIT_S)
     start = time.monotonic()
-    reports = [ends.get() for _ in workers]
+    reports = [ends.get(timeout=LONGEST_WAIT_S) for _ in workers]
     for worker in workers:
         worker.join()
-    return Spent(max(end for end, _ in reports) - start, sum(cpu for _, cpu in reports))
+    return Spent(audio_s / (max(end for end, _ in reports) - start), sum(cpu for _, cpu in reports))
 
 
 def cpu_of_all() -> float:
@@ -143,12 +156,21 @@ def cpu_of_all() -> float:
     return sum(seconds[process] for process in ours if process in seconds)
 
 
-def stage_run(rows: Sequence[str]) -> Spent:
-    """Let the stage work through `rows` in the Ray that is open; all that Ray does beside it is counted."""
-    import pyarrow as pa
+def noted_decode(batch: pa.Table, config: DecodeConfig, storage: StorageConfig) -> pa.Table:
+    """Decode as `annotate` does, and note who did it, and when."""
+    from sift_ray.pipeline.decoding import decode_batch
+
+    return noted(lambda table: decode_batch(table, config, storage), batch)
+
+
+def stage_run(rows: Sequence[str]) -> tuple[list[Work], float, float]:
+    """Let the stage work through `rows` in the Ray that is open.
+
+    Returns:
+        The batches, when it began, and processor seconds with all that Ray does beside it.
+    """
     import ray
 
-    from sift_ray.pipeline.decoding import decode_batch
     from sift_ray.pipeline.session import task_limits
     from sift_ray.schema import UTTERANCES, conform
 
@@ -171,22 +193,24 @@ def stage_run(rows: Sequence[str]) -> Spent:
     bounds = np.linspace(0, len(rows), BLOCKS + 1).astype(int)
     pieces = [ray.put(table.take(pa.array(np.arange(a, b)))) for a, b in itertools.pairwise(bounds)]
     dataset = ray.data.from_arrow_refs(pieces).map_batches(
-        decode_batch,
+        noted_decode,
         fn_kwargs={"config": config, "storage": StorageConfig()},
         batch_size=config.pool.batch_rows,
         batch_format="pyarrow",
         num_cpus=config.pool.num_cpus,
         ray_remote_args_fn=task_limits(RayConfig()),
     )
+    done: list[Work] = []
     decoded = 0
     for bundle in dataset.iter_internal_ref_bundles():
         for block in ray.get(list(bundle.block_refs)):
             decoded += block.column("status").to_pylist().count("ok")
+            done += works_of(block)
     assert decoded == len(rows), f"{len(rows) - decoded} clips were rejected"
-    return Spent(time.monotonic() - start, cpu_of_all() - cpu)
+    return done, start, cpu_of_all() - cpu
 
 
-def through_the_stage(files: dict[str, list[str]], bare_s: dict[str, float]) -> None:
+def through_the_stage(files: dict[str, list[str]], bare_s: dict[str, float], amount: Amount) -> None:
     """Print the stage's part; `bare_s` are the seconds of the bare calls for all files of a format."""
     os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0", OMP_NUM_THREADS="1")
     import ray
@@ -198,38 +222,42 @@ def through_the_stage(files: dict[str, list[str]], bare_s: dict[str, float]) -> 
     ray.init(num_cpus=WORKERS, include_dashboard=False, logging_level="ERROR", _node_ip_address="127.0.0.1")
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    start_up = stage_run(files["flac 16 kHz"][: 2 * WORKERS])
-    print(f"\nstart-up of the stage, with its workers: {start_up.wall_s:.1f} s")
-    print("through Ray: wall-clock seconds, and processor seconds of all processes")
-    print(f"{'':<14}{'clips':>8}{'audio h':>9}{'bare s':>9}{'ours s':>9}{'speed':>8}{'bare':>9}{'ours':>9}{'speed':>8}")
+    print("\nthrough Ray: seconds of audio per second by the clock, and processor seconds of all processes")
+    print(f"{'':<14}{'clips':>8}{'audio h':>9}{'bare':>9}{'ours':>9}{'speed':>8}", end="")
+    print(f"{'bare s':>9}{'ours s':>9}{'speed':>8}{'start-up s':>12}")
     for name in STAGE_FORMATS:
         paths = files[name]
-        rows = paths * max(1, round(STAGE_S * WORKERS / bare_s[name]))
+        repeats = max(1, round(amount.stage_s * WORKERS / bare_s[name]))
+        rows = paths * repeats
+        audio_s = sum(sf.info(path).duration for path in paths) * repeats
         stage_run(rows)  # Ray starts servers of its own during the first seconds of work
         turns = []
-        for _ in range(STAGE_TURNS):
-            one, other = bare_run(rows), stage_run(rows)
-            ratios = (one.wall_s / other.wall_s, one.cpu_s / other.cpu_s)
-            turns.append((one.wall_s, other.wall_s, ratios[0], one.cpu_s, other.cpu_s, ratios[1]))
+        for _ in range(amount.stage_turns):
+            one, (done, start, cpu_s) = bare_run(rows, audio_s), stage_run(rows)
+            speed, start_up = rate(done, WORKERS, start)
+            turns.append((one.speed, speed, speed / one.speed, one.cpu_s, cpu_s, one.cpu_s / cpu_s, start_up))
         medians = [statistics.median(column) for column in zip(*turns, strict=True)]
-        hours = sum(sf.info(path).duration for path in paths) / 3600 * len(rows) / len(paths)
-        columns = "".join(f"{a:>9.1f}{b:>9.1f}{ratio:>8.2f}" for a, b, ratio in (medians[:3], medians[3:]))
-        print(f"{name:<14}{len(rows):>8}{hours:>9.1f}{columns}", flush=True)
+        columns = f"{medians[0]:>9,.0f}{medians[1]:>9,.0f}{medians[2]:>8.2f}"
+        columns += f"{medians[3]:>9.1f}{medians[4]:>9.1f}{medians[5]:>8.2f}{medians[6]:>12.1f}"
+        print(f"{name:<14}{len(rows):>8}{audio_s / 3600:>9.1f}{columns}", flush=True)
     ray.shutdown()
 
 
 def main() -> None:
     """Write the clips, and print both parts."""
+    options = argparse.ArgumentParser(prog="python -m tests.benchmarks.decode")
+    options.add_argument("--quick", action="store_true", help="a few seconds: the figures mean nothing")
+    amount = QUICK if options.parse_args().quick else FULL
     with tempfile.TemporaryDirectory(prefix="sift-ray-benchmark-") as folder:
-        files = write_clips(Path(folder))
+        files = write_clips(Path(folder), amount.clips)
         seconds = sum(sf.info(path).duration for path in files["flac 16 kHz"])
-        print(f"{CLIPS} clips of 5 to 20 s, {seconds:.0f} s in all; processor seconds for all of them")
+        print(f"{amount.clips} clips of 5 to 20 s, {seconds:.0f} s in all; processor seconds for all of them")
         print(f"{'one process':<14}{'bare s':>9}{'ours s':>9}{'speed':>8}")
         bare_s = {}
         for name, paths in files.items():
-            bare_s[name], ours, speed = alone(paths)
+            bare_s[name], ours, speed = alone(paths, amount.turns)
             print(f"{name:<14}{bare_s[name]:>9.3f}{ours:>9.3f}{speed:>8.2f}", flush=True)
-        through_the_stage(files, bare_s)
+        through_the_stage(files, bare_s, amount)
 
 
 if __name__ == "__main__":

@@ -10,15 +10,13 @@ import torch
 
 from sift_ray.features.brouhaha import (
     C50_BACKEND,
-    FILENAMES,
     MIN_SAMPLES,
     SNR_BACKEND,
     Brouhaha,
-    find_weights,
-    weights_identity,
 )
 from sift_ray.features.brouhaha_net import BrouhahaNet, sinc_filters
 from sift_ray.features.feasible import feasible
+from sift_ray.features.published import BROUHAHA
 from sift_ray.schema import BACKEND_MEASURES
 from tests.features.conftest import Clip
 from tests.human_speech import recordings
@@ -138,7 +136,7 @@ def save(
 
 @pytest.fixture
 def brouhaha(weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Brouhaha:
-    return Brouhaha(save(tmp_path / FILENAMES[0], weights, monkeypatch))
+    return Brouhaha(save(tmp_path / BROUHAHA.filenames[0], weights, monkeypatch))
 
 
 def test_the_network_gives_what_the_published_one_gives() -> None:
@@ -241,7 +239,7 @@ def test_a_short_clip_fills_a_window(brouhaha: Brouhaha, weights: Weights, human
 def test_the_checkpoint_tells_window_and_stride(
     weights: Weights, human: Clip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    other = Brouhaha(save(tmp_path / FILENAMES[0], weights, monkeypatch, duration=4.0, stride=8))
+    other = Brouhaha(save(tmp_path / BROUHAHA.filenames[0], weights, monkeypatch, duration=4.0, stride=8))
     clip = human[:64_000].copy()
     clip[40_000:] = 0.0
     net = BrouhahaNet(weights, stride=8)
@@ -267,9 +265,9 @@ def test_a_folder_is_searched_for_the_published_names(
     weights: Weights, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = save(tmp_path / "best.ckpt", weights, monkeypatch)
-    assert find_weights(str(tmp_path)) == path
-    assert find_weights(str(path)) == path
-    assert weights_identity(str(tmp_path)) != weights_identity("pyannote/brouhaha") == "pyannote/brouhaha@main"
+    assert BROUHAHA.find(str(tmp_path)) == path
+    assert BROUHAHA.find(str(path)) == path
+    assert BROUHAHA.identity(str(tmp_path)) != BROUHAHA.identity("pyannote/brouhaha") == "pyannote/brouhaha@main"
 
 
 def test_values_lie_in_the_ranges_of_the_schema(brouhaha: Brouhaha, human: Clip) -> None:

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from sift_ray.features import squim
 from sift_ray.features.checkpoints import CheckpointError
-from sift_ray.features.squim import MAX_SAMPLES, MIN_SAMPLES, Squim, find_weights, weights_identity
+from sift_ray.features.published import SQUIM
+from sift_ray.features.squim import MAX_SAMPLES, MIN_SAMPLES, Squim
 from sift_ray.features.squim_net import MEASURES, SquimNet
 
 # What torchaudio 2.11's own network tells of `chirp`, one clip at a time: its
@@ -102,14 +103,14 @@ def test_the_published_model_has_these_parameters() -> None:
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(3)
-    path = tmp_path_factory.mktemp("squim") / squim.FILENAMES[0]
+    path = tmp_path_factory.mktemp("squim") / SQUIM.filenames[0]
     torch.save({name: 1.5 * value for name, value in SquimNet().state_dict().items()}, path)
     return path
 
 
 @pytest.fixture(scope="module")
 def model(weights: Path) -> Squim:
-    return Squim(find_weights(str(weights.parent)), device="cpu")
+    return Squim(SQUIM.find(str(weights.parent)), device="cpu")
 
 
 def test_scores_of_speech_do_not_depend_on_the_batch(model: Squim, voices: list[NDArray[np.float32]]) -> None:
@@ -165,5 +166,5 @@ def test_other_weights_are_refused(tmp_path: Path, tiny: SquimNet) -> None:
 
 
 def test_the_published_weights_are_the_default(weights: Path) -> None:
-    assert weights_identity() == squim.PUBLISHED
-    assert len(weights_identity(str(weights))) == 16
+    assert SQUIM.identity() == SQUIM.default
+    assert len(SQUIM.identity(str(weights))) == 16

@@ -79,6 +79,16 @@ def test_code_in_a_pickle_does_not_run(tmp_path: Path, protocol: int) -> None:
     assert trace.exists()
 
 
+def test_a_pickle_can_not_change_what_it_is_given(tmp_path: Path) -> None:
+    """BUILD sets attributes of whatever lies before it: here the defaults of the function that makes tensors."""
+    build = b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__K\x01K\x02\x86s\x86b."
+    with zipfile.ZipFile(tmp_path / "net.ckpt", "w") as archive:
+        archive.writestr("archive/data.pkl", build)
+        archive.writestr("archive/version", "3")
+    with pytest.raises(CheckpointError, match="sets attributes of a function"):
+        load_checkpoint(tmp_path / "net.ckpt")
+
+
 def test_an_old_file_with_code_is_refused(tmp_path: Path) -> None:
     trace = tmp_path / "ran"
     attack = {"weight": torch.ones(2), "attack": _Calls(os.system, f"touch {trace}")}

@@ -6,15 +6,42 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 pytestmark = pytest.mark.integration
 
 
-def test_planning() -> None:
-    command = [sys.executable, "-m", "tests.benchmarks.plan", "300", "900"]
+def benchmark(*arguments: str, status: int = 0) -> str:
+    """Run a benchmark in its own process; return what it prints."""
+    command = [sys.executable, "-m", f"tests.benchmarks.{arguments[0]}", *arguments[1:]]
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=200, check=False
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=400, check=False
     )
-    assert done.returncode == 0, done.stderr
-    assert re.search(r"^ +900 +[\d.]+", done.stdout, re.MULTILINE), done.stdout
-    assert "greatest over least" in done.stdout
+    assert done.returncode == status, done.stderr
+    return done.stdout
+
+
+def test_planning() -> None:
+    printed = benchmark("plan", "300", "900")
+    assert re.search(r"^ +900 +[\d.]+", printed, re.MULTILINE), printed
+    assert "greatest over least" in printed
+
+
+def test_trackers_of_pitch() -> None:
+    printed = benchmark("pitch", "--quick")
+    assert re.search(r"^ours, torch +\d", printed, re.MULTILINE), printed
+
+
+def test_the_feature_stage() -> None:
+    printed = benchmark("features", "--quick")
+    assert re.search(r"^the stage +\d", printed, re.MULTILINE), printed
+    assert "two workers over twice one" in printed
+
+
+def test_batches_on_a_device() -> None:
+    assert "times real time in batches of 10 s" in benchmark("gpu", "--device", "cpu", "--seconds", "10")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="here is a GPU")
+def test_without_a_gpu_nothing_is_claimed() -> None:
+    assert benchmark("gpu", status=2) == ""

@@ -66,6 +66,26 @@ def test_what_a_stage_makes_does(text: str, override: str) -> None:
     assert changed.fingerprint != plain.fingerprint
 
 
+def test_other_weights_at_the_same_path_are_another_stage(text: str, tmp_path: Path) -> None:
+    weights = tmp_path / "squim.pth"
+    marks = set()
+    for content in (b"one", b"two"):
+        weights.write_bytes(content)
+        squim = config(text, f"annotate.features={{quality: squim, squim_model: {weights}}}")
+        marks.add(annotate_stage(squim, "rows", {}).fingerprint)
+    assert len(marks) == 2
+
+
+def test_the_order_of_labels_is_nothing_and_main_is_the_default_revision(text: str) -> None:
+    gender, age = "{column: gender, model: a/b}", "{column: age, model: c/d}"
+    orders = (f"{gender}, {age}", f"{age}, {gender}", f"{gender.replace('}', ', revision: main}')}, {age}")
+    marks = {
+        annotate_stage(config(text, f"annotate.features.labels=[{labels}]"), "rows", {}).fingerprint
+        for labels in orders
+    }
+    assert len(marks) == 1
+
+
 def test_another_alignment_model_or_other_rows_are_another_stage(text: str) -> None:
     one, two = (annotate_stage(config(text), "rows", {"de": mark}).fingerprint for mark in ("a", "b"))
     other = annotate_stage(config(text), "other rows", {"de": "a"}).fingerprint
