@@ -21,6 +21,7 @@ from rich.console import Console
 from sift_ray import __version__
 from sift_ray.config import Config
 from sift_ray.config_file import ConfigError, load_config
+from sift_ray.worker_errors import sentence_of
 
 app = typer.Typer(
     name="sift-ray",
@@ -80,9 +81,7 @@ def _told(debug: bool) -> Iterator[None]:
     except Exception as error:
         if debug:
             raise
-        # what a worker raised comes wrapped in its traceback; a person wants the sentence
-        reason = getattr(error, "cause", None) or error
-        typer.echo(f"sift-ray: {type(reason).__name__}: {reason}", err=True)
+        typer.echo(f"sift-ray: {sentence_of(error)}", err=True)
         typer.echo("(--debug shows the traceback)", err=True)
         raise typer.Exit(JOB_FAILED) from None
 

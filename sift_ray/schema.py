@@ -122,6 +122,7 @@ UTTERANCES: Final = pa.schema(
         pa.field("split", pa.string(), nullable=False),
         pa.field("speaker_id", pa.string()),
         pa.field("gender", pa.string()),
+        pa.field("gender_withheld", pa.bool_()),  # the speaker declined or said neither of `GENDERS`: none is guessed
         pa.field("age", pa.string()),
         pa.field("accent", pa.string()),
         pa.field("transcript", pa.string()),
@@ -139,6 +140,7 @@ WORD: Final = pa.struct(
         pa.field("start_s", pa.float32()),
         pa.field("end_s", pa.float32()),
         pa.field("phones", pa.list_(pa.string())),
+        # null: the word has too few frames (voiced ones for pitch), or the value is out of range
         pa.field("pitch_mean_hz", pa.float32()),
         pa.field("pitch_std_hz", pa.float32()),
         pa.field("intensity_db", pa.float32()),
@@ -149,7 +151,7 @@ WORD: Final = pa.struct(
 ANNOTATIONS: Final = pa.schema(
     [
         *UTTERANCES,
-        # who says so: corpus, or a classifier as model@revision; null where the label is
+        # who says so: corpus, or a classifier as model@revision; null where nobody does
         pa.field("gender_source", pa.string()),
         pa.field("age_source", pa.string()),
         pa.field("accent_source", pa.string()),

@@ -17,7 +17,7 @@ from sift_ray.corpora.name_set import NameSet
 from sift_ray.corpora.reading import Reading, place_audio
 from sift_ray.corpora.tree import Tree, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
-from sift_ray.corpora.values import age_of, gender_of, printable, text_of
+from sift_ray.corpora.values import age_of, gender_of, gender_withheld, printable, text_of
 from sift_ray.schema import LANGUAGES, SPLITS
 
 LICENSE: Final = "CC0-1.0"
@@ -189,6 +189,7 @@ def describe(utterance: Utterance, row: Mapping[str, Any]) -> None:
 
     utterance.speaker_id = printable(cell("client_id").strip()) or None
     utterance.gender = gender_of(cell("gender"))
+    utterance.gender_withheld = gender_withheld(cell("gender"))
     utterance.age = age_of(cell("age"))
     utterance.accent = text_of(printable(cell("accents") or cell("accent")))
     utterance.transcript = text_of(cell("sentence"))

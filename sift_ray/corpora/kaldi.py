@@ -19,7 +19,7 @@ from sift_ray.corpora.listed import ListRow, list_root, listed_utterance
 from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.tree import Tree, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
-from sift_ray.corpora.values import damaged, gender_of, language_of
+from sift_ray.corpora.values import agreed_gender, damaged, language_of
 
 _BLANKS: Final = " \t\v\f\r"  # what separates fields; other languages' spaces are text
 _GAP: Final = re.compile(f"[{_BLANKS}]+")
@@ -154,7 +154,11 @@ def _values(folder: Tree, name: str) -> dict[str, str | None]:
 
 
 def _genders(folder: Tree) -> dict[str, str]:
-    return {speaker: gender for speaker, word in _values(folder, "spk2gender").items() if (gender := gender_of(word))}
+    words: dict[str, str] = {}
+    for entry in _entries(folder, "spk2gender"):
+        word = entry.value.replace("\0", "\ufffd")  # (damage here is no reason to reject all that a speaker says)
+        words[entry.key] = agreed_gender(words.get(entry.key, word), word)
+    return words
 
 
 def _about(entries: Mapping[str, _Entry], genders: Mapping[str, str]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from sift_ray.corpora.mls_hub import LICENSE, is_english_variant, read_hub, shar
 from sift_ray.corpora.reading import Reading, place_audio
 from sift_ray.corpora.tree import Tree, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
-from sift_ray.corpora.values import gender_of, printable, text_of
+from sift_ray.corpora.values import agreed_gender, gender_of, gender_withheld, printable, text_of
 from sift_ray.schema import LANGUAGES, SPLITS
 
 FOLDERS: Final = {"en": "english", "de": "german", "fr": "french", "it": "italian", "es": "spanish"}
@@ -120,9 +120,9 @@ def _read_tree(config: MlsConfig, reading: Reading, folder: Tree, language: str)
                 reading.skip(config.name, why)
 
 
-def _read_genders(folder: Tree) -> dict[str, str | None]:
-    """Map each speaker of `metainfo.txt` to a gender; a speaker given both is unknown."""
-    genders: dict[str, str | None] = {}
+def _read_genders(folder: Tree) -> dict[str, str]:
+    """Map each speaker of `metainfo.txt` to the word for a gender; to none where both are given."""
+    genders: dict[str, str] = {}
     columns: list[str] = []
     path = f"{folder.uri}/metainfo.txt"
     for _, line in text_lines(folder, "metainfo.txt"):
@@ -133,8 +133,8 @@ def _read_genders(folder: Tree) -> dict[str, str | None]:
                 if needed not in columns:
                     raise CorpusError(f"{path}:1: no column {needed} in the header; fetch the file again")
         elif len(cells) > max(columns.index("SPEAKER"), columns.index("GENDER")):
-            speaker, gender = cells[columns.index("SPEAKER")], gender_of(cells[columns.index("GENDER")])
-            genders[speaker] = gender if genders.get(speaker, gender) == gender else None
+            speaker, word = cells[columns.index("SPEAKER")], cells[columns.index("GENDER")]
+            genders[speaker] = agreed_gender(genders.get(speaker, word), word)
     return genders
 
 
@@ -167,7 +167,7 @@ def _segments(folder: Tree, path: str) -> Iterator[tuple[str, float]]:
 
 
 def _read_split(
-    config: MlsConfig, folder: Tree, language: str, split: str, genders: dict[str, str | None]
+    config: MlsConfig, folder: Tree, language: str, split: str, genders: dict[str, str]
 ) -> Iterator[Utterance]:
     transcripts = f"{split}/transcripts.txt"
     durations = _read_durations(folder, split)
@@ -195,7 +195,8 @@ def _read_split(
         else:
             speaker, book, _ = parts
             utterance.speaker_id = printable(speaker)
-            utterance.gender = genders.get(speaker)
+            utterance.gender = gender_of(genders.get(speaker))
+            utterance.gender_withheld = gender_withheld(genders.get(speaker))
             utterance.duration_s = durations.get(utterance_id)
             place_audio(utterance, folder, f"{split}/audio/{speaker}/{book}/{utterance_id}{suffix}")
             if ".." in parts or "." in parts:

@@ -20,7 +20,7 @@ from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.storage_errors import AudioUnavailableError, raise_if_storage_failed
 from sift_ray.corpora.tree import Tree
 from sift_ray.corpora.utterance import CorpusError, Utterance
-from sift_ray.corpora.values import printable, split_of, text_of
+from sift_ray.corpora.values import gender_of, gender_withheld, printable, split_of, text_of
 from sift_ray.schema import SPLITS
 
 LICENSE: Final = "CC-BY-4.0"
@@ -52,7 +52,7 @@ def skip_shards(config: MlsConfig, reading: Reading, folder: Tree, shards: list[
 
 
 def read_hub(
-    config: MlsConfig, reading: Reading, folder: Tree, language: str, genders: Mapping[str, str | None]
+    config: MlsConfig, reading: Reading, folder: Tree, language: str, genders: Mapping[str, str]
 ) -> Iterator[Utterance]:
     """Yield the utterances of one language's shards, split by split, in the order of the files' names.
 
@@ -61,7 +61,7 @@ def read_hub(
         reading: What is passed over is counted here.
         folder: What holds the shards.
         language: Their language.
-        genders: By speaker, where a `metainfo.txt` tells; the shards do not.
+        genders: The word for it by speaker, where a `metainfo.txt` tells; the shards do not.
 
     Raises:
         CorpusError: no shard of any split, no shards of the limited supervision asked for, or no column of texts,
@@ -106,7 +106,7 @@ def _utterance(
     path: str,
     language: str,
     split: str,
-    genders: Mapping[str, str | None],
+    genders: Mapping[str, str],
 ) -> Utterance:
     values = row.values
     if row.audio_uri is not None:
@@ -123,7 +123,8 @@ def _utterance(
         language=language,
         split=split,
         speaker_id=speaker or None,
-        gender=genders.get(speaker),
+        gender=gender_of(genders.get(speaker)),
+        gender_withheld=gender_withheld(genders.get(speaker)),
         transcript=text_of(values.get("transcript")),
         audio_uri=row.audio_uri,
         license=config.license or LICENSE,

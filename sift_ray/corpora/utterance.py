@@ -23,6 +23,7 @@ class Utterance:
         split: train, dev or test.
         speaker_id: The corpus's own speaker id.
         gender: female or male.
+        gender_withheld: The corpus has a word for it that is neither, like `other` or `do_not_wish_to_say`.
         age: One of `schema.AGES`.
         accent: As the corpus words it.
         transcript: NFC, whitespace collapsed; None when empty.
@@ -41,6 +42,7 @@ class Utterance:
     split: str
     speaker_id: str | None = None
     gender: str | None = None
+    gender_withheld: bool = False
     age: str | None = None
     accent: str | None = None
     transcript: str | None = None

@@ -35,6 +35,19 @@ def gender_of(text: str | None) -> str | None:
     return _GENDERS.get((text or "").strip().lower())
 
 
+def gender_withheld(text: str | None) -> bool:
+    """Whether a speaker declined to say a gender, or said one that is neither female nor male: none may be guessed."""
+    return gender_of(text) is None and known(text) is not None
+
+
+def agreed_gender(one: str, other: str) -> str:
+    """Return the word that two for one speaker's gender come to: one that withholds it, else none if they differ."""
+    for word in (one, other):
+        if gender_withheld(word):
+            return word
+    return one if gender_of(one) == gender_of(other) else ""
+
+
 def age_of(text: str | None) -> str | None:
     """Return the decade group of a label ("fourties") or of a number of years ("41"); else None.
 

@@ -13,7 +13,7 @@ from sift_ray.config import VctkConfig
 from sift_ray.corpora.reading import Reading, place_audio
 from sift_ray.corpora.tree import OutsideRootError, Tree, read_many, text_lines
 from sift_ray.corpora.utterance import CorpusError, Utterance
-from sift_ray.corpora.values import age_of, gender_of, split_by_speaker, text_of
+from sift_ray.corpora.values import age_of, gender_of, gender_withheld, split_by_speaker, text_of
 
 LICENSE: Final = "CC-BY-4.0"
 _AUDIO: Final = "wav48_silence_trimmed"
@@ -32,6 +32,7 @@ _ACCENTS: Final = {
 
 class _Speaker(NamedTuple):
     gender: str | None = None
+    gender_withheld: bool = False
     age: str | None = None
     accent: str | None = None
 
@@ -82,7 +83,7 @@ def _read_speakers(root: Tree) -> dict[str, _Speaker]:
                 raise CorpusError(f"{path}:1: the header is not ID AGE GENDER ACCENTS …; is this VCTK 0.92?")
         elif cells:
             age, gender, accent = [*cells[1:4], "", "", ""][:3]
-            speakers[cells[0]] = _Speaker(gender_of(gender), age_of(age), accent_of(accent))
+            speakers[cells[0]] = _Speaker(gender_of(gender), gender_withheld(gender), age_of(age), accent_of(accent))
     if not header:
         raise CorpusError(f"{path}: the file is empty; fetch it again")
     return speakers
@@ -107,6 +108,7 @@ def _read_speaker(
             split=split_by_speaker(speaker_id, utterance_id),
             speaker_id=speaker_id,
             gender=speaker.gender,
+            gender_withheld=speaker.gender_withheld,
             age=speaker.age,
             accent=speaker.accent,
             license=config.license or LICENSE,

@@ -17,7 +17,7 @@ from sift_ray.corpora.parquet_shards import ShardRow, shard_footer, shard_rows
 from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.tree import Tree
 from sift_ray.corpora.utterance import CorpusError, Utterance
-from sift_ray.corpora.values import age_of, gender_of, printable, split_by_speaker, text_of
+from sift_ray.corpora.values import age_of, gender_of, gender_withheld, printable, split_by_speaker, text_of
 from sift_ray.corpora.vctk import LICENSE, accent_of
 
 _NAMES: Final = ("file", "speaker_id", "text_id")
@@ -80,6 +80,7 @@ def _utterance(config: VctkConfig, utterance_id: str, row: ShardRow) -> Utteranc
         split=split_by_speaker(speaker_id, utterance_id),
         speaker_id=speaker_id,
         gender=gender_of(values.get("gender")),
+        gender_withheld=gender_withheld(values.get("gender")),
         age=age_of(values.get("age")),
         accent=accent_of(printable(values.get("accent", "").strip())),
         transcript=text_of(values.get("text")),

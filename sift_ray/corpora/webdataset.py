@@ -23,7 +23,17 @@ from sift_ray.corpora.storage_errors import AudioUnavailableError, explained, ra
 from sift_ray.corpora.tar_index import TarError, TarMember, open_shard, tar_members
 from sift_ray.corpora.tree import OutsideRootError, Tree, open_path
 from sift_ray.corpora.utterance import CorpusError, Utterance
-from sift_ray.corpora.values import age_of, damaged, gender_of, known, printable, split_by_speaker, split_of, text_of
+from sift_ray.corpora.values import (
+    age_of,
+    damaged,
+    gender_of,
+    gender_withheld,
+    known,
+    printable,
+    split_by_speaker,
+    split_of,
+    text_of,
+)
 from sift_ray.schema import LANGUAGES
 
 _LOG: Final = logging.getLogger(__name__)
@@ -182,6 +192,7 @@ class _Shard:
             split=split or split_by_speaker(speaker_id, utterance_id),
             speaker_id=speaker_id,
             gender=gender_of(values.get("gender")),
+            gender_withheld=gender_withheld(values.get("gender")),
             age=age_of(values.get("age")),
             accent=text_of(known(values.get("accent"))),
             transcript=text_of(text),

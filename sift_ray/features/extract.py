@@ -14,10 +14,10 @@ from sift_ray.audio.batching import ShrinkingBatches
 from sift_ray.config import FeaturesConfig
 from sift_ray.features.engine import Estimate, Signal, device_of, release_device_memory, signal_engine
 from sift_ray.features.feasible import feasible
-from sift_ray.features.intensity import speech_activity
+from sift_ray.features.intensity import speech_activity, speech_duration
 from sift_ray.features.models import quality_model, room_model
 from sift_ray.features.pitch import pitch_statistics
-from sift_ray.features.tracks import STEP_S, ProsodyTracks, mean_db
+from sift_ray.features.tracks import ProsodyTracks, mean_db
 from sift_ray.schema import SAMPLE_RATE
 
 LEAST_SNR_FOR_C50_DB: Final = 20.0
@@ -103,16 +103,17 @@ class FeatureExtractor:
         heard = [np.clip(clip, -1.0, 1.0) for clip in clips] if self._room or self._quality else []
         rooms = self._room.measure(heard) if self._room else [_room_of(signal) for signal in signals]
         qualities = self._quality.measure(heard) if self._quality else [_UNJUDGED] * len(clips)
-        return [self._summarise(*parts) for parts in zip(signals, rooms, qualities, strict=True)]
+        seconds = [len(clip) / SAMPLE_RATE for clip in clips]
+        return [self._summarise(*parts) for parts in zip(seconds, signals, rooms, qualities, strict=True)]
 
     def _summarise(
-        self, signal: Signal, room: tuple[Estimate, Estimate], quality: tuple[Estimate, Estimate]
+        self, clip_s: float, signal: Signal, room: tuple[Estimate, Estimate], quality: tuple[Estimate, Estimate]
     ) -> ClipFeatures:
         pitch = pitch_statistics(signal.f0_hz)
         unpitched = "unvoiced" if len(signal.f0_hz) else "too_short"
         levels = signal.intensity_db
         speech = speech_activity(levels)
-        speech_s = float(np.count_nonzero(speech)) * STEP_S
+        speech_s = speech_duration(speech, signal.intensity_start_s, clip_s)
         unheard = "no_speech" if len(levels) else "too_short"
         known = _Known(self.backends)
         return ClipFeatures(
@@ -150,8 +151,10 @@ class _Known:
 
 def _room_of(signal: Signal) -> tuple[Estimate, Estimate]:
     """Return SNR and C50 of the signal; no C50 in noise, where decays end early and a dry clip would be distant."""
-    snr, _ = signal.snr
-    if snr is not None and snr < LEAST_SNR_FOR_C50_DB:
+    snr, no_snr = signal.snr
+    if snr is None:
+        return signal.snr, (None, no_snr)  # there may be noise
+    if snr < LEAST_SNR_FOR_C50_DB:
         return signal.snr, (None, "too_noisy")
     return signal.snr, signal.c50
 

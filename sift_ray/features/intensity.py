@@ -52,8 +52,9 @@ def least_samples(pitch_floor: float) -> float:
 def speech_activity(intensity_db: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Tell the frames of speech from the pauses of an intensity track (dB, step 0.01 s).
 
-    The threshold lies 6 dB above the noise floor (5th percentile of the track), and no more than 30 dB under the
-    peak (95th percentile), so that it serves both recordings with steady noise and those with digital silence.
+    The threshold lies 6 dB above the noise floor (5th percentile of the track), or halfway to the peak (95th
+    percentile) where that is nearer, and no more than 30 dB under the peak, so that it serves both recordings with
+    steady noise and those with digital silence.
     Gaps of at most 0.2 s are then closed and bursts under 0.05 s dropped. A track whose floor lies within 6 dB of
     its peak has no pauses: all of it is active.
 
@@ -65,7 +66,9 @@ def speech_activity(intensity_db: NDArray[np.float32]) -> NDArray[np.bool_]:
     peak, floor = np.percentile(intensity_db, (_PEAK_PERCENTILE, _FLOOR_PERCENTILE))
     if peak - floor < _MIN_CONTRAST_DB:
         return np.ones(len(intensity_db), np.bool_)
-    active: NDArray[np.bool_] = intensity_db > max(peak - _BELOW_PEAK_DB, floor + _ABOVE_FLOOR_DB)
+    active: NDArray[np.bool_] = intensity_db > max(
+        peak - _BELOW_PEAK_DB, min(floor + _ABOVE_FLOOR_DB, (floor + peak) / 2)
+    )
     starts, ends = _runs(active)
     if not len(starts):
         return active
@@ -77,6 +80,28 @@ def speech_activity(intensity_db: NDArray[np.float32]) -> NDArray[np.bool_]:
         if end - start >= round(_MIN_BURST_S / STEP_S):
             speech[start:end] = True
     return speech
+
+
+def speech_duration(active: NDArray[np.bool_], start_s: float, clip_s: float) -> float:
+    """Return the seconds of speech in a clip.
+
+    The track begins and ends half of Praat's window (43 ms at a floor of 75 Hz) within the clip. Where its first or
+    last frame is active, speech is taken to reach the clip's edge.
+
+    Args:
+        active: bool [frames], `speech_activity` of an intensity track.
+        start_s: centre of the track's first frame, s.
+        clip_s: length of the clip, s.
+
+    Returns:
+        Seconds, at most `clip_s`; 0 where no frame is active.
+    """
+    if not active.any():
+        return 0.0
+    end_s = start_s + (len(active) - 1) * STEP_S
+    before = start_s - STEP_S / 2 if active[0] else 0.0
+    after = clip_s - end_s - STEP_S / 2 if active[-1] else 0.0
+    return min(np.count_nonzero(active) * STEP_S + before + after, clip_s)
 
 
 def _runs(mask: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

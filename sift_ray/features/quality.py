@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -48,6 +49,8 @@ REACH: Final = 4
 """Frames to either side that the four great convolutions see."""
 EDGE_SAMPLES: Final = (2 * REACH + 1) * HOP
 """Samples of a window's end from which the convolutions make its last `REACH` frames."""
+EDGE_START: Final = WINDOW_SAMPLES - EDGE_SAMPLES
+"""Where that end begins."""
 
 _CUT: Final = "mos_estimator_logpow/conv2d_3/Relu:0"  # their output, [N, 32, frames, 161]
 
@@ -103,10 +106,10 @@ class Dnsmos:
     def _features(self, window: Window) -> NDArray[np.float32]:
         """Compute what the four great convolutions make of a window: float32 [1, 32, 900, 161]."""
         head = window.head_frames
-        features = self._run_front(window.samples[None, : (head + 1) * HOP])
+        features = self._run_front(window.cut(0, (head + 1) * HOP)[None])
         if head == FRAMES:
             return features
-        features[:, :, -REACH:] = self._run_front(window.samples[None, -EDGE_SAMPLES:])[:, :, -REACH:]
+        features[:, :, -REACH:] = self._run_front(window.cut(EDGE_START, EDGE_SAMPLES)[None])[:, :, -REACH:]
         return features[:, :, window.places(head)]
 
     def _run_front(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -114,16 +117,33 @@ class Dnsmos:
         return features
 
 
-class Window(NamedTuple):
-    """What DNSMOS hears: float32 [144160], and the frames (10 ms) after which it repeats; None: it does not."""
+@dataclass(frozen=True, slots=True)
+class Window:
+    """What DNSMOS hears: 144,160 samples, or fewer that are repeated until there are as many.
 
-    samples: NDArray[np.float32]
-    period: int | None
+    Attributes:
+        heard: float32 [144160] or [period × 160], a view of the clip. The repetitions are made where they are needed:
+            of many short clips at once, they would be hundreds of megabytes.
+    """
+
+    heard: NDArray[np.float32]
+
+    @property
+    def period(self) -> int:
+        """The frames (10 ms) after which the window repeats; more than it has, where it does not."""
+        return len(self.heard) // HOP
 
     @property
     def head_frames(self) -> int:
         """How many frames from the start must be computed: with the last `REACH` of the window, they hold all."""
-        return FRAMES if self.period is None else min(FRAMES, self.period + 2 * REACH)
+        return min(FRAMES, self.period + 2 * REACH)
+
+    def cut(self, start: int, count: int) -> NDArray[np.float32]:
+        """Return `count` samples of the window from its `start`-th on: float32 [count], a view where it can be."""
+        start %= len(self.heard)
+        if start + count <= len(self.heard):
+            return self.heard[start : start + count]
+        return np.resize(self.heard, start + count)[start:]
 
     def places(self, head: int) -> NDArray[np.int64]:
         """Say where each frame behind the four great convolutions is found.
@@ -135,7 +155,7 @@ class Window(NamedTuple):
         Returns:
             int64 [900], each below `head`.
         """
-        inner = np.arange(FRAMES - 2 * REACH) % (self.period or FRAMES) + REACH
+        inner = np.arange(FRAMES - 2 * REACH) % self.period + REACH
         return np.concatenate((np.arange(REACH), inner, np.arange(head - REACH, head)))
 
 
@@ -149,10 +169,9 @@ def dnsmos_windows(clip: NDArray[np.float32], windows: int = 1) -> list[Window]:
         return []
     spare = len(clip) - WINDOW_SAMPLES
     if spare < 0:
-        period = len(clip) // HOP
-        return [Window(np.resize(clip[: period * HOP], WINDOW_SAMPLES), period)]
+        return [Window(clip[: len(clip) // HOP * HOP])]
     starts = {int(spare * (index + 0.5) / windows) for index in range(windows)}
-    return [Window(clip[start : start + WINDOW_SAMPLES], None) for start in sorted(starts)]
+    return [Window(clip[start : start + WINDOW_SAMPLES]) for start in sorted(starts)]
 
 
 def mean_scores(outputs: Sequence[NDArray[np.float32]]) -> MosScores | None:

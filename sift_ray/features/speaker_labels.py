@@ -26,12 +26,18 @@ from sift_ray.schema import AGES, GENDERS, SAMPLE_RATE
 MIN_SAMPLES: Final = 4_000
 """A clip under 0.25 s is not labelled."""
 
+SILENT_RMS: Final = 1e-4
+"""What is heard at a lower root mean square (-80 dB re full scale) is not labelled."""
+
 _GPU_BATCH: Final = (120.0, 32)  # seconds and clips at once: wav2vec2's first layer alone makes 0.8 GB of 120 s
 _CPU_BATCH: Final = (20.0, 8)  # a CPU gains little from more
 _PROBE_S: Final = (1.0, 3.0)
 _PROBE_TOLERANCE: Final = 1e-4  # of the largest logit; rounding changes 1e-6 of it
 _UNUSED_WEIGHTS: Final = ("masked_spec_embed",)  # of training only; some checkpoints lack them
-_FILES: Final = (".json", ".safetensors", ".bin")  # what transformers reads of a folder
+# what transformers reads of a folder
+_DESCRIBED: Final = ("config.json", "preprocessor_config.json", "processor_config.json")
+_SAFE_WEIGHTS: Final = ("model*.safetensors", "model.safetensors.index.json")
+_PICKLED_WEIGHTS: Final = ("pytorch_model*.bin", "pytorch_model.bin.index.json")  # where there are no others
 _NO_NAME: Final = re.compile(r"LABEL_\d+", re.IGNORECASE)  # what transformers calls labels that were never named
 _SHOWN: Final = 20  # labels in a message
 
@@ -43,8 +49,8 @@ class SpokenLabel(NamedTuple):
         value: in the corpora's words; None is unknown.
         raw: the model's own most probable label; None where the clip was not heard.
         score: its probability, 0 to 1 (not added up over labels that mean the same); None where there is none.
-        reason: why `value` is None: too_short, low_score, unmapped (the label is no word of ours), unknown (the label
-            says so, or the config), non_finite (the score is not a number).
+        reason: why `value` is None: too_short, silent, low_score, unmapped (the label is no word of ours), unknown (the
+            label says so, or the config), non_finite (the score is not a number).
     """
 
     value: str | None
@@ -56,9 +62,9 @@ class SpokenLabel(NamedTuple):
 def label_identity(config: LabelConfig) -> str:
     """Return what tells a labelling model from others, for fingerprints: `<id>@<revision>` or `<folder>@<hash>`.
 
-    The hash (SHA-256, 12 digits) is of the folder's files, so another path to the same weights under the same name is
-    the same model. A hub id without a revision is that of `main`, which may move. Neither torch nor the network is
-    needed.
+    The hash (SHA-256, 12 digits) is of the files that are loaded, so another path to the same weights under the same
+    name is the same model. A hub id without a revision is that of `main`, which may move. Neither torch nor the network
+    is needed.
 
     Raises:
         ValueError: `model` is neither a folder with a `config.json` nor a hub id, or a folder has a revision.
@@ -67,10 +73,10 @@ def label_identity(config: LabelConfig) -> str:
     if folder is None:
         return f"{config.model}@{config.revision or 'main'}"
     digest = hashlib.sha256()
-    for file in sorted(folder.iterdir()):
-        if file.suffix in _FILES and file.is_file():
-            with file.open("rb") as stream:
-                digest.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    weights = _SAFE_WEIGHTS if any(folder.glob(_SAFE_WEIGHTS[0])) else _PICKLED_WEIGHTS
+    for file in sorted(file for pattern in (*_DESCRIBED, *weights) for file in folder.glob(pattern)):
+        with file.open("rb") as stream:
+            digest.update(f"{file.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return f"{folder.resolve().name}@{digest.hexdigest()[:12]}"
 
 
@@ -86,7 +92,7 @@ class SpeakerLabeller:
         device: where it runs, as torch names it: cpu, cuda.
 
     Attributes:
-        source: what the labels are from: `<id>@<commit>`, or `<folder>@<hash of its files>`.
+        source: what the labels are from: `<id>@<commit>`, or `<folder>@<hash of the files that are loaded>`.
 
     Raises:
         ValueError: torch or transformers is not installed; the model is not there, is no classifier, or lacks weights;
@@ -119,20 +125,23 @@ class SpeakerLabeller:
         Raises:
             torch.OutOfMemoryError: the device's memory is too small for what is heard at once: give fewer clips.
         """
-        heard = [index for index, clip in enumerate(clips) if len(clip) >= MIN_SAMPLES]
-        cut = [self._prepared(clips[index]) for index in heard]
-        labels = [SpokenLabel(None, reason="too_short")] * len(clips)
+        middles = [self._middle(clip) for clip in clips]
+        labels = [SpokenLabel(None, reason=_unheard(middle)) for middle in middles]
+        heard = [index for index, label in enumerate(labels) if label.reason is None]
+        cut = [self._resampled(middles[index]) for index in heard]
         for group in self._groups([len(clip) for clip in cut]):
             for place, row in zip(group, self._scores([cut[place] for place in group]), strict=True):
                 labels[heard[place]] = self._describe(row)
         return labels
 
-    def _prepared(self, clip: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _middle(self, clip: NDArray[np.float32]) -> NDArray[np.float32]:
         longest = round(self._config.max_s * SAMPLE_RATE)
         start = max(0, len(clip) - longest) // 2
-        middle = clip[start : start + longest]
+        return clip[start : start + longest]
+
+    def _resampled(self, clip: NDArray[np.float32]) -> NDArray[np.float32]:
         rate = self._extractor.sampling_rate
-        return middle if rate == SAMPLE_RATE else soxr.resample(middle, SAMPLE_RATE, rate).astype(np.float32)
+        return clip if rate == SAMPLE_RATE else soxr.resample(clip, SAMPLE_RATE, rate).astype(np.float32)
 
     def _groups(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         """Yield indices of clips that are heard at once; of one length where padding would be heard."""
@@ -181,6 +190,14 @@ class SpeakerLabeller:
             return SpokenLabel(None, raw, score, "low_score")
         value, reason = self._meanings[best]
         return SpokenLabel(value, raw, score, reason)
+
+
+def _unheard(clip: NDArray[np.float32]) -> str | None:
+    """Return why a clip need not be heard, None where it is to be."""
+    if len(clip) < MIN_SAMPLES:
+        return "too_short"
+    # (what is not finite is not silent)
+    return "silent" if np.square(clip, dtype=np.float64).mean() < SILENT_RMS**2 else None
 
 
 def _folder(config: LabelConfig) -> Path | None:
@@ -244,13 +261,12 @@ def _downloaded(download: Callable[..., str], config: LabelConfig) -> Path:
 
     Weights are those in safetensors, and pickled ones where there are no others.
     """
-    described, *weights = _FILES
-    for kind in weights:
-        patterns = [f"*{described}", f"*{kind}"]
+    for weights in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS):
+        patterns = [*_DESCRIBED, *weights]
         folder = Path(
             download(config.model, revision=config.revision, allow_patterns=patterns, ignore_patterns=["*/*"])
         )
-        if any(folder.glob(f"*{kind}")):
+        if any(folder.glob(weights[0])):
             break
     return folder
 

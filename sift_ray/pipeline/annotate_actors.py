@@ -72,7 +72,7 @@ class Measuring:
         batch, unlabelled = self._labelling(batch, good)
         for row, reasons in unlabelled.items():
             nulls[row] = [*(nulls[row] or ()), *reasons]
-        present = set(rows)
+        present = set(good)
         for name in _MEASURED:
             batch = batch.append_column(name, pa.array(columns[name], pa.float32()))
         for name, backend in self._extractor.backends.items():
@@ -128,13 +128,14 @@ class Aligning:
         for index, row in enumerate(rows):
             if row["status"] == "ok":
                 groups.setdefault(row["language"], []).append(index)
-        results: list[dict[str, Any]] = [{} for _ in rows]
+        results: list[dict[str, Any]] = [{"null_reasons": row["null_reasons"]} for row in rows]
         for language, members in groups.items():
             aligned = self._align(language, [rows[i] for i in members], [clips[i] for i in members])
             for index, outcome in zip(members, aligned, strict=True):
-                results[index] = self._describe(rows[index], outcome, _tracks(batch, index))
+                results[index] |= self._describe(rows[index], outcome, _tracks(batch, index))
         self._progress.add(batch.num_rows)
-        for name in _ALIGNED:
+        batch = batch.drop_columns(["null_reasons"])
+        for name in (*_ALIGNED, "null_reasons"):
             field = ANNOTATIONS.field(name)
             batch = batch.append_column(field, pa.array([r.get(name) for r in results], field.type))
         return conform(batch, ANNOTATIONS)
@@ -163,6 +164,7 @@ class Aligning:
     ) -> dict[str, Any]:
         """Return the columns of `_ALIGNED` for one utterance."""
         from sift_ray.align.protocol import AlignmentFailure
+        from sift_ray.features.feasible import feasible
         from sift_ray.features.rate import speaking_rate
 
         result: dict[str, Any] = {}
@@ -178,13 +180,14 @@ class Aligning:
             result["alignment_detail"] = outcome.detail
         else:
             phones, counted_by = outcome.phone_count, "aligned"
-            result["alignment_score"] = outcome.score
+            result["alignment_score"] = feasible("alignment_score", outcome.score)
             result["alignment_backend"] = self._aligner.backend if self._aligner else None
             result["words"] = [_word(span, tracks) for span in outcome.words]
-        if counted_by is not None:
-            rate = speaking_rate(phones, speech_s)
-            result["speaking_rate_pps"] = rate
-            result["speaking_rate_backend"] = None if rate is None else counted_by
+        rate, unknown = speaking_rate(phones, speech_s) if counted_by else (None, "no_transcript")
+        result["speaking_rate_pps"] = rate
+        result["speaking_rate_backend"] = None if rate is None else counted_by
+        if unknown:
+            result["null_reasons"] = [*(row["null_reasons"] or ()), f"speaking_rate_pps:{unknown}"]
         return result
 
 

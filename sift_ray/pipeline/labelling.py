@@ -37,7 +37,8 @@ class Labelling:
         """Add or fill the label columns and their `*_source`.
 
         Args:
-            batch: rows with the corpus's columns.
+            batch: rows with the corpus's columns. Where `gender_withheld` is true, the corpus has spoken: the gender
+                stays null.
             clips: the audio of the rows that may be labelled: float32 [n], 16 kHz.
 
         Returns:
@@ -45,13 +46,15 @@ class Labelling:
         """
         reasons: dict[int, list[str]] = {}
         for name in FROM_CORPUS:
-            known = pc.is_valid(batch.column(name))
-            source = pc.if_else(known, pa.scalar(CORPUS), pa.scalar(None, pa.string()))
+            said = pc.is_valid(batch.column(name))
+            if name == "gender":
+                said = pc.or_(said, pc.fill_null(batch.column("gender_withheld"), False))
+            source = pc.if_else(said, pa.scalar(CORPUS), pa.scalar(None, pa.string()))
             batch = batch.append_column(ANNOTATIONS.field(f"{name}_source"), source)
         for name, labeller in self._labellers.items():
             values = _strings(batch, name)
             sources = _strings(batch, f"{name}_source")
-            asked = [row for row in clips if values[row] is None]
+            asked = [row for row in clips if sources[row] is None]
             labels = self._batches.map([clips[row] for row in asked], labeller.label)
             for row, label in zip(asked, labels, strict=True):
                 if label is not None and label.value is not None:

@@ -117,10 +117,11 @@ def check_resources(config: Config, stage: str) -> None:
     ]
     if not short:
         return
-    message = (
-        f"{stage} needs at least {'; '.join(short)}: lower num_cpus, num_gpus or the least number of actors in the "
-        "stage's pools, or raise ray.num_cpus"
-    )
+    pools = {"annotations": "annotate.features.pool and annotate.align.pool", "instructions": "instruct.pool"}
+    advice = f"lower num_cpus or the least number of actors in {pools[stage]}, or raise ray.num_cpus"
+    if needs(config, stage)[1] > have.get("GPU", 0.0):
+        advice = f"set num_gpus to what there is in {pools[stage]} (0: no GPU is used, where device is not cuda)"
+    message = f"{stage} needs at least {'; '.join(short)}: {advice}"
     if config.ray.address or os.environ.get("RAY_ADDRESS"):
         log.warning("%s (unless the cluster grows)", message)
     else:

@@ -16,12 +16,14 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from sift_ray.config import Config, FeaturesConfig
+from sift_ray.features.published import BROUHAHA, SQUIM
+from sift_ray.features.speaker_labels import label_identity
 from sift_ray.pipeline.waves import Stage
 from sift_ray.schema import ANNOTATIONS, CLIPPED_FROM, INSTRUCTIONS, UTTERANCES
 from sift_ray.storage import Counts, fingerprint
 
 # Raised by hand when the code of a room changes what it makes of the same input.
-READING_VERSION = 2
+READING_VERSION = 3
 MEASURING_VERSION = 3
 WRITING_VERSION = 1
 
@@ -106,19 +108,12 @@ def _measuring(config: FeaturesConfig) -> dict[str, Any]:
     content.pop("engine")  # both are held to give the same; which one did is in the rows
     if config.quality != "dnsmos":
         content.pop("dnsmos_windows")
-    content["squim_model"] = content["brouhaha_model"] = None
-    if config.quality == "squim":
-        from sift_ray.features import squim
-
-        content["squim_model"] = squim.weights_identity(config.squim_model)
-    if config.room == "brouhaha":
-        from sift_ray.features import brouhaha
-
-        content["brouhaha_model"] = brouhaha.weights_identity(config.brouhaha_model)
+    content["squim_model"] = SQUIM.identity(config.squim_model) if config.quality == "squim" else None
+    content["brouhaha_model"] = BROUHAHA.identity(config.brouhaha_model) if config.room == "brouhaha" else None
     for label, section in zip(config.labels, content["labels"], strict=True):
-        from sift_ray.features.speaker_labels import label_identity
-
         section["model"] = label_identity(label)
+        section.pop("revision")  # which is in the identity
+    content["labels"].sort(key=lambda section: section["column"])
     return content
 
 

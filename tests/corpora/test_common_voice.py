@@ -114,6 +114,15 @@ def test_a_variant_is_no_accent(root: Path, write_tone: Tone) -> None:
     assert (row.accent, row.gender, row.age) == (None, None, "nineties")
 
 
+@pytest.mark.parametrize(
+    ("word", "withheld"), [("do_not_wish_to_say", True), ("non-binary", True), ("male_masculine", False), ("", False)]
+)
+def test_who_declined_to_say_a_gender_is_told_apart(root: Path, write_tone: Tone, word: str, withheld: bool) -> None:
+    write_tone(root / "de" / "clips" / "c1.mp3", rate=48_000)
+    (row,) = read(root, line("c1.mp3", gender=word))
+    assert row.gender_withheld == withheld
+
+
 def test_byte_order_mark_and_windows_line_ends(root: Path, write_tone: Tone) -> None:
     write_tone(root / "de" / "clips" / "c1.mp3", rate=48_000)
     text = "\r\n".join(["\t".join(COLUMNS), line("c1.mp3", gender="female"), ""])

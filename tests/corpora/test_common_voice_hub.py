@@ -159,7 +159,14 @@ def test_accents_whatever_the_columns_hold(tmp_path: Path, mp3: bytes) -> None:
     write(tmp_path / "en/train/0000.parquet", {**row, "audio": {"bytes": mp3, "path": "c1.mp3"}}, schema=schema)
     (utterance,) = read(tmp_path)
     assert (utterance.accent, utterance.gender, utterance.age) == ("England English", None, None)
+    assert utterance.gender_withheld  # what 1 stands for is not told
     assert (utterance.speaker_id, utterance.transcript, utterance.reject_reason) == (None, None, None)
+
+
+def test_a_gender_may_be_withheld(tmp_path: Path, mp3: bytes) -> None:
+    words = ("female_feminine", "do_not_wish_to_say", "", None)
+    write(tmp_path / "de/test/0000.parquet", *(clip(f"c{n}.mp3", mp3, gender=w) for n, w in enumerate(words)))
+    assert [row.gender_withheld for row in read(tmp_path)] == [False, True, False, False]
 
 
 def test_bad_rows_and_damaged_shards_cost_no_other_row(tmp_path: Path, mp3: bytes) -> None:

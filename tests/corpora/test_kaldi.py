@@ -286,6 +286,17 @@ def test_gender_is_unknown_for_a_speaker_of_whom_two_are_told(folder: Path, writ
     assert [row.gender for row in read(folder, root=None)] == [None, "male", None]
 
 
+def test_a_gender_may_be_withheld(folder: Path, write_tone: Tone) -> None:
+    write_tone(folder / "a.wav")
+    words = "a other\nb m\nb other\nc m\nd NA\ne m\ne male\nf m\0\n"
+    speakers = "1 a\n2 b\n3 c\n4 d\n5 e\n6 f\n7 g\n"
+    write(folder, wav_scp="".join(f"{n} a.wav\n" for n in range(1, 8)), utt2spk=speakers, spk2gender=words)
+    rows = read(folder, root=None)
+    assert [row.gender for row in rows] == [None, None, "male", None, "male", None, None]
+    assert [row.gender_withheld for row in rows] == [True, True, False, False, False, True, False]
+    assert [row.reject_reason for row in rows] == [None] * 7
+
+
 def test_byte_order_mark_tabs_and_carriage_returns(folder: Path, write_tone: Tone) -> None:
     audio = write_tone(folder / "my clip.wav")
     write(folder, wav_scp="\ufeffu1 \t my clip.wav \r\n", text="\ufeffu1\tHello\u00a0 world\r\n", utt2spk="u1\ts \r\n")

@@ -224,6 +224,7 @@ def test_supervisions_with_their_recordings(tmp_path: Path, noise: Noise, suffix
     assert rows[2].audio_uri == str(tmp_path / "a.wav")
     assert parse_audio_uri(rows[4].audio_uri or "").channel == 1
     assert (rows[0].speaker_id, rows[0].gender, rows[0].duration_s) == ("7", "male", 1.25)
+    assert not any(row.gender_withheld for row in rows)  # (of the others nothing is told)
     assert f"supervisions{suffix}:8: audio of type 'command' is not read, as commands are never run" in (
         rows[7].reject_detail or ""
     )

@@ -66,6 +66,16 @@ def test_all_three_formats_give_the_same_rows(folder: Path) -> None:
         assert read(folder / f"m.{suffix}", text, license="CC0-1.0") == [expected], suffix
 
 
+def test_a_gender_may_be_withheld(folder: Path) -> None:
+    words = {"male": False, "prefer not to say": True, "NA": False, "": False}
+    lines = "".join(f"u{n}\ta.wav\thallo\tde\t{word}\n" for n, word in enumerate(words))
+    rows = read(folder / "m.tsv", f"{HEADER}\tgender\n{lines}")
+    assert [row.gender_withheld for row in rows] == list(words.values())
+    records = [{"id": f"u{n}", "audio": "a.wav", "language": "de", "gender": w} for n, w in enumerate((None, "other"))]
+    rows = read(folder / "m.jsonl", "".join(json.dumps(record) + "\n" for record in records))
+    assert [row.gender_withheld for row in rows] == [False, True]
+
+
 def test_each_bad_row_is_a_reject_and_the_others_are_read(folder: Path, tmp_path: Path, write_tone: Tone) -> None:
     write_tone(tmp_path / "outside.wav")
     (folder / "empty.wav").write_bytes(b"")

@@ -72,7 +72,17 @@ def test_gender_is_unknown_for_a_speaker_missing_in_metainfo_or_given_both(germa
         write_tone(clip(german, utterance_id))
     rows = read(german, *(f"{utterance_id}\tein satz" for utterance_id in ids))
     assert [row.gender for row in rows] == ["female", "male", None, None]
+    assert [row.gender_withheld for row in rows] == [False] * 4
     assert [row.reject_reason for row in rows] == [None] * 4
+
+
+def test_a_gender_may_be_withheld(german: Path, write_tone: Tone) -> None:
+    (german / "metainfo.txt").write_text("SPEAKER | GENDER\n252 | F\n252 | other\n300 | M\n")
+    ids = [f"{speaker}_2543_000000" for speaker in (252, 300, 301)]
+    for utterance_id in ids:
+        write_tone(clip(german, utterance_id))
+    rows = read(german, *(f"{utterance_id}\tein satz" for utterance_id in ids))
+    assert [(row.gender, row.gender_withheld) for row in rows] == [(None, True), ("male", False), (None, False)]
 
 
 def test_the_root_may_be_the_language_folder_and_the_audio_opus(tmp_path: Path, write_tone: Tone) -> None:

@@ -195,6 +195,15 @@ def test_a_metainfo_beside_the_shards_tells_genders(hub: Path) -> None:
     }
 
 
+def test_a_gender_may_be_withheld(hub: Path) -> None:
+    (hub / "german/metainfo.txt").write_text("SPEAKER | GENDER\n252 | F\n252 | other\n300 | M\n")
+    assert {(utterance.speaker_id, utterance.gender, utterance.gender_withheld) for utterance in read(hub)} == {
+        ("252", None, True),
+        ("300", "male", False),
+        ("301", None, False),
+    }
+
+
 def test_speakers_may_be_numbers(tmp_path: Path) -> None:
     write(tmp_path / "german/train-0.parquet", row("252_1_000000", speaker_id=252), row("1_1_000000", speaker_id=None))
     (tmp_path / "german/metainfo.txt").write_text("SPEAKER | GENDER\n252 | F\n")

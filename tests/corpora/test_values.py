@@ -4,7 +4,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sift_ray.corpora.values import age_of, foreign_share, gender_of, one_line, split_by_speaker, split_of, text_of
+from sift_ray.corpora.values import (
+    age_of,
+    agreed_gender,
+    foreign_share,
+    gender_of,
+    gender_withheld,
+    one_line,
+    split_by_speaker,
+    split_of,
+    text_of,
+)
 from sift_ray.schema import AGES, SPLITS
 
 
@@ -26,6 +36,33 @@ from sift_ray.schema import AGES, SPLITS
 )
 def test_gender_is_female_male_or_unknown(text: str | None, gender: str | None) -> None:
     assert gender_of(text) == gender
+
+
+@pytest.mark.parametrize(
+    ("text", "withheld"),
+    [
+        *((word, True) for word in ("other", "Non-binary", "do_not_wish_to_say", "transgender", " intersex ", "1")),
+        *((word, False) for word in ("F", "male_masculine", None, "", "  ", "NA", "n/a", "nan", "None", "Unknown")),
+    ],
+)
+def test_a_word_that_is_neither_ours_nor_unknown_withholds_a_gender(text: str | None, withheld: bool) -> None:
+    assert gender_withheld(text) == withheld
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "agreed"),
+    [
+        ("f", "female", "f"),
+        ("f", "m", ""),
+        ("f", "", ""),
+        ("unknown", "", "unknown"),
+        ("f", "other", "other"),
+        ("other", "f", "other"),
+        ("", "other", "other"),
+    ],
+)
+def test_of_two_words_for_one_speaker_that_which_withholds_stands(one: str, other: str, agreed: str) -> None:
+    assert agreed_gender(one, other) == agreed
 
 
 @pytest.mark.parametrize(

@@ -146,3 +146,11 @@ def test_whole_corpus_problems(root: Path) -> None:
     (root / "speaker-info.txt").unlink()
     with pytest.raises(CorpusError, match=r"speaker-info\.txt"):
         list(read_corpus(config))
+
+
+def test_a_gender_may_be_withheld(root: Path, write_tone: Tone) -> None:
+    with (root / "speaker-info.txt").open("a", encoding="utf-8") as file:
+        file.write("p400  24  other    English    Leeds\n")
+    for name in ("p225_001_mic1", "p400_001_mic1", "s5_001_mic1"):
+        add(root, write_tone, name)
+    assert [(row.gender, row.gender_withheld) for row in read(root)] == [("female", False), (None, True), (None, False)]

@@ -166,3 +166,11 @@ def test_whole_corpus_problems(tmp_path: Path, flac: bytes) -> None:
         read(tmp_path)
     with pytest.raises(CorpusError, match="VCTK is English"):
         read(tmp_path, languages=["de"])
+
+
+def test_a_gender_may_be_withheld(tmp_path: Path, flac: bytes) -> None:
+    words = ("F", "other", None)
+    rows = (recording(f"p238_00{n}_mic2", flac, gender=word) for n, word in enumerate(words))
+    write(tmp_path / "main/train/0000.parquet", *rows)
+    found = {row.utterance_id: (row.gender, row.gender_withheld) for row in read(tmp_path)}
+    assert list(found.values()) == [("female", False), (None, True), (None, False)]

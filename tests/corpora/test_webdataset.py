@@ -115,6 +115,12 @@ def test_a_sample_in_full(tmp_path: Path) -> None:
         assert file.read() == FLAC
 
 
+def test_a_gender_may_be_withheld(tmp_path: Path) -> None:
+    words = ("male", "non-binary", "unknown", None)
+    write(tmp_path / "000.tar", [member for n, word in enumerate(words) for member in sample(f"{n}", gender=word)])
+    assert [row.gender_withheld for row in read(tmp_path)] == [False, True, False, False]
+
+
 @pytest.mark.parametrize(
     "record",
     [

@@ -109,15 +109,34 @@ def mixed(request: pytest.FixtureRequest, humans: list[Clip]) -> Mixed:
 def test_snr_of_human_speech_follows_the_mix(engine: Engine, mixed: Mixed) -> None:
     truth = mixed.level_db
     found = np.array([heard.snr_db for heard in engine(mixed.clips)]).reshape(truth.shape)
-    assert np.isfinite(found).all()
-    assert spearmanr(truth.ravel(), found.ravel()).statistic >= 0.95
+    known = np.isfinite(found).all(axis=1)
+    assert np.array_equal(known, np.isfinite(found).any(axis=1))  # noise makes no clip too short
+    assert np.mean(known) >= 0.85
+    found[~known] = np.nan
+    assert spearmanr(truth[known].ravel(), found[known].ravel()).statistic >= 0.95
     errors = np.where((truth >= 0) & (truth <= 30), np.abs(found - truth), np.nan)
     for language in range(4):
         assert np.nanmedian(errors[50 * language : 50 * (language + 1)]) <= 3.0
     for level in range(0, 31, 5):
-        assert np.median(errors[truth == level]) <= 3.0
+        assert np.nanmedian(errors[truth == level]) <= 3.0
     # the same recording with ever less noise
-    assert np.mean(np.diff(found) > 0) >= 0.99
+    assert np.mean(np.diff(found[known]) > 0) >= 0.99
+
+
+@pytest.mark.parametrize("seconds", [0.3, 0.5, 0.7, 0.83, 1.2])
+def test_clean_words_without_a_pause_are_seldom_called_noisy(
+    seconds: float, engine: Engine, humans: list[Clip]
+) -> None:
+    length = round(16000 * seconds)
+    found = np.array([heard.snr_db for heard in engine([loudest(c, length) for c in humans if len(c) >= length])])
+    assert len(found) > 100
+    assert np.isfinite(found).all() == (seconds > 0.82)
+    assert np.mean(found < 20.0) <= 0.1  # infinite is unknown
+
+
+def loudest(clip: Clip, length: int) -> Clip:
+    energy = np.cumsum(np.concatenate(([0.0], clip.astype(np.float64) ** 2)))
+    return clip[np.argmax(energy[length:] - energy[:-length]) :][:length]
 
 
 # ---- rooms

@@ -91,7 +91,13 @@ def test_a_tone_of_known_pitch_and_level(without_model: FeatureExtractor) -> Non
     (features,) = without_model.measure([tone(220.0, 2.0, 0.1) + np.float32(0.2)])  # the mean is taken away
     assert features.pitch_median_hz == pytest.approx(220.0, abs=0.5)
     assert features.intensity_db == pytest.approx(20 * np.log10(0.1 / 2e-5), abs=0.1)
-    assert features.speech_duration_s == pytest.approx(2.0, abs=0.1)
+    assert features.speech_duration_s == pytest.approx(2.0, abs=1e-3)
+
+
+def test_a_clip_that_is_cut_to_its_word_is_speech_throughout(without_model: FeatureExtractor) -> None:
+    seconds = [0.1, 0.3, 0.5, 1.0]
+    found = without_model.measure([tone(220.0, each) for each in seconds])
+    assert [features.speech_duration_s for features in found] == pytest.approx(seconds, abs=1e-3)
 
 
 def test_bad_clips_cost_only_themselves(extractor: FeatureExtractor, voice: Clip) -> None:

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sift_ray.features.intensity import intensity_track, speech_activity
+from sift_ray.features.intensity import intensity_track, speech_activity, speech_duration
 from sift_ray.features.tracks import mean_db
 from tests.features.conftest import Clip, tone
 
@@ -64,8 +64,54 @@ def test_a_steady_sound_has_no_pauses() -> None:
     assert speech_activity(np.empty(0, np.float32)).shape == (0,)
 
 
+@pytest.mark.parametrize("seconds", [0.1, 0.3, 0.304, 1.0])
+def test_speech_that_fills_a_clip_is_as_long_as_it(seconds: float) -> None:
+    clip = tone(200.0, seconds)
+    levels, start = intensity_track(clip, pitch_floor=75.0)
+    assert speech_duration(speech_activity(levels), start, len(clip) / 16000) == pytest.approx(seconds, abs=1e-4)
+
+
+@pytest.mark.parametrize("pauses", [(0.0, 0.5), (0.5, 0.0), (0.5, 0.5), (0.0, 0.0)])
+def test_speech_reaches_the_edges_only_where_it_is_heard_there(pauses: tuple[float, float]) -> None:
+    before, after = (np.zeros(round(16000 * pause), np.float32) for pause in pauses)
+    clip = np.concatenate([before, tone(150.0, 1.0), after])
+    levels, start = intensity_track(clip, pitch_floor=75.0)
+    # the window reaches out of the tone by 30 ms before it is 30 dB down
+    reach = 0.03 * np.count_nonzero(pauses)
+    found = speech_duration(speech_activity(levels), start, len(clip) / 16000)
+    assert found == pytest.approx(1.0 + reach, abs=0.02)
+
+
+def test_speech_between_pauses_is_counted_in_frames() -> None:
+    active = np.zeros(90, np.bool_)
+    assert speech_duration(active, 0.05, 1.0) == 0.0
+    active[20:50] = True
+    assert speech_duration(active, 0.05, 1.0) == pytest.approx(0.3)
+    active[:10] = True
+    assert speech_duration(active, 0.05, 1.0) == pytest.approx(0.4 + 0.045)
+    active[-5:] = True  # the last frame is centred on 0.94 s
+    assert speech_duration(active, 0.05, 1.0) == pytest.approx(0.45 + 0.045 + 0.055)
+    assert speech_duration(np.zeros(0, np.bool_), 0.0, 0.05) == 0.0
+
+
+@settings(max_examples=50, deadline=None)
+@given(length=st.integers(0, 8000), quiet=st.integers(0, 8000), seed=st.integers(0, 99))
+def test_speech_is_no_longer_than_the_clip(length: int, quiet: int, seed: int) -> None:
+    clip = (0.1 * np.random.default_rng(seed).standard_normal(length)).astype(np.float32)
+    clip[:quiet] *= np.float32(0.001)
+    levels, start = intensity_track(clip, pitch_floor=75.0)
+    assert 0.0 <= speech_duration(speech_activity(levels), start, length / 16000) <= length / 16000
+
+
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.floats(-100, 100, width=32), min_size=1, max_size=80), st.floats(-30, 30))
 def test_activity_does_not_depend_on_level(values: list[float], gain: float) -> None:
     levels = np.round(np.array(values)).astype(np.float32)
     assert np.array_equal(speech_activity(levels), speech_activity(levels + np.float32(round(gain))))
+
+
+@pytest.mark.parametrize("contrast_db", [6.5, 8.0, 11.0, 15.0])
+def test_speech_in_noise_nearly_as_loud_is_speech(contrast_db: float) -> None:
+    """A clip full of speech, a little louder in its middle, is not without speech."""
+    track = np.interp(np.arange(60), [0, 20, 40, 59], [60, 60 + contrast_db, 60 + contrast_db, 60]).astype(np.float32)
+    assert speech_activity(track)[18:42].all()

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.stats import spearmanr
 
 from sift_ray.features.intensity import intensity_track, speech_activity
-from sift_ray.features.noise import _TABLE_DB, _wada_snr, _wada_table, snr
+from sift_ray.features.noise import _TABLE_DB, MIN_FRAMES, _wada_snr, _wada_table, snr
 from sift_ray.features.spectrum import power_spectrogram
 from tests.features.conftest import Clip
 
@@ -65,8 +65,14 @@ def test_pure_noise_is_very_noisy(rng: np.random.Generator) -> None:
 
 
 def test_too_little_is_unknown(voice: Clip) -> None:
-    short = voice[:4000]
-    assert snr(short, power_spectrogram(short)) == (None, "too_short")
+    enough = (MIN_FRAMES - 1) * 160 + 512
+    assert enough / 16000 == pytest.approx(0.82, abs=0.005)
+    for length in (4000, enough - 1):
+        short = voice[8000:][:length]
+        assert snr(short, power_spectrogram(short)) == (None, "too_short")
+    assert np.isfinite(measured(voice[8000:][:enough]))
+    gated = np.concatenate([voice[8000:20_000], np.zeros(16000, np.float32)])
+    assert snr(gated, power_spectrogram(gated)) == (None, "no_noise_floor")
     click = np.zeros(16000, np.float32)
     click[8000] = 0.5
     assert snr(click, power_spectrogram(click)) == (None, "no_noise_floor")

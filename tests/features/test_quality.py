@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -24,9 +26,8 @@ def by_speechmos(window: np.ndarray) -> tuple[float, float, float]:
 def test_a_window_is_judged_as_speechmos_does(seconds: float, dnsmos: Dnsmos, voices: list[Clip]) -> None:
     clip = np.concatenate(voices)[4000 : 4000 + round(seconds * 16000)]
     (window,) = dnsmos_windows(clip)
-    assert window.samples.shape == (WINDOW_SAMPLES,)
     (scores,) = dnsmos.score([clip])
-    assert scores == pytest.approx(by_speechmos(window.samples), abs=1e-3)
+    assert scores == pytest.approx(by_speechmos(window.cut(0, WINDOW_SAMPLES)), abs=1e-3)
 
 
 def test_a_clip_of_half_a_window_is_near_speechmos_itself(dnsmos: Dnsmos, voice: Clip) -> None:
@@ -40,14 +41,14 @@ def test_several_windows_are_averaged(voices: list[Clip]) -> None:
     clip = np.concatenate(voices)[: 14 * 16000]
     windows = dnsmos_windows(clip, 2)
     assert len(windows) == 2
-    each = [Dnsmos().score([window.samples])[0] for window in windows]
+    each = [Dnsmos().score([window.cut(0, WINDOW_SAMPLES)])[0] for window in windows]
     assert Dnsmos(windows=2).score([clip])[0] == pytest.approx(np.mean(each, axis=0), abs=1e-6)
 
 
 def test_a_period_and_its_edges_hold_the_whole_window(dnsmos: Dnsmos, voice: Clip) -> None:
     for seconds in (0.26, 0.9, 8.9):
         (window,) = dnsmos_windows(np.resize(voice, round(seconds * 16000)))
-        whole = dnsmos._run_front(window.samples[None])
+        whole = dnsmos._run_front(window.cut(0, WINDOW_SAMPLES)[None])
         assert np.allclose(dnsmos._features(window), whole, atol=1e-4)
 
 
@@ -72,13 +73,34 @@ def test_windows_are_whole_and_lie_in_the_clip(length: int, windows: int) -> Non
     assert len(cut) <= windows
     assert bool(cut) == (length >= quality.MIN_SAMPLES)
     for window in cut:
-        assert len(window.samples) == WINDOW_SAMPLES
-        if window.period is None:
-            assert np.array_equal(np.diff(window.samples[[0, -1]]), [WINDOW_SAMPLES - 1])
+        samples = window.cut(0, WINDOW_SAMPLES)
+        assert len(samples) == WINDOW_SAMPLES
+        if length >= WINDOW_SAMPLES:
+            assert np.array_equal(np.diff(samples[[0, -1]]), [WINDOW_SAMPLES - 1])
         else:
-            assert window.samples[window.period * 160] == window.samples[0]
-    if len(cut) == 1 and cut[0].period is None:
-        assert abs((length - WINDOW_SAMPLES) // 2 - cut[0].samples[0]) <= 1
+            assert samples[window.period * 160] == samples[0]
+    if len(cut) == 1 and length >= WINDOW_SAMPLES:
+        assert abs((length - WINDOW_SAMPLES) // 2 - cut[0].heard[0]) <= 1
+
+
+@given(length=st.integers(quality.MIN_SAMPLES, 200_000), start=st.integers(0, WINDOW_SAMPLES), data=st.data())
+def test_a_part_of_a_window_is_that_of_the_repeated_clip(length: int, start: int, data: st.DataObject) -> None:
+    clip = np.arange(length, dtype=np.float32)
+    (window,) = dnsmos_windows(clip)
+    assert np.shares_memory(window.heard, clip)
+    whole = np.resize(clip[: length // 160 * 160], WINDOW_SAMPLES) if length < WINDOW_SAMPLES else window.heard
+    count = data.draw(st.integers(0, WINDOW_SAMPLES - start))
+    assert np.array_equal(window.cut(start, count), whole[start : start + count])
+
+
+def test_short_clips_become_windows_without_memory() -> None:
+    clips = [np.zeros(16_000, np.float32) for _ in range(600)]
+    tracemalloc.start()
+    windows = [dnsmos_windows(clip) for clip in clips]
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(windows) == 600
+    assert peak < 1e6
 
 
 def test_a_missing_model_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -213,6 +213,16 @@ def test_a_short_clip_is_unknown_and_the_others_are_not(says_f, one_clip):
     assert second.score > 0.99
 
 
+def test_silence_is_not_labelled(says_f, one_clip):
+    (loud,) = clips_of(3.0)
+    around = np.concatenate([loud, np.zeros(15 * RATE, dtype=np.float32), loud])  # (15 s are heard)
+    faint, just = ((one_clip[0] * (level / np.sqrt(np.mean(one_clip[0] ** 2)))) for level in (0.99e-4, 1.01e-4))
+    labels = labeller(says_f).label([np.zeros(RATE, dtype=np.float32), *one_clip, around, faint, just])
+    assert [label.reason for label in labels] == ["silent", None, "silent", "silent", None]
+    assert labels[0] == SpokenLabel(None, None, None, "silent")
+    assert [label.value for label in labels if label.reason is None] == ["female"] * 2
+
+
 def test_less_probable_labels_stay_unknown(tmp_path, one_clip):
     folder = write_checkpoint(tmp_path / "m", ["male", "female"])
     (sure,) = labeller(folder, min_score=0.0).label(one_clip)
@@ -409,6 +419,34 @@ def test_the_source_of_a_folder_is_its_name_and_its_content(says_f, tmp_path):
     weights[-1] ^= 1
     (copy / "model.safetensors").write_bytes(weights)
     assert label_identity(identity) != source
+
+
+def test_the_source_is_of_what_is_loaded_alone(says_f, tmp_path):
+    folder = shutil.copytree(says_f, tmp_path / "says-f")
+    config = LabelConfig(column="gender", model=str(folder))
+    source = label_identity(config)
+    for name in ("training_args.bin", "optimizer.bin", "pytorch_model.bin", "trainer_state.json", "vocab.json"):
+        (folder / name).write_bytes(b"1")
+        assert label_identity(config) == source, name
+    sources = {source}
+    for name in ("config.json", "preprocessor_config.json", "processor_config.json", "model-00002-of-2.safetensors"):
+        with (folder / name).open("ab") as file:
+            file.write(b" ")
+        sources.add(label_identity(config))
+    assert len(sources) == 5
+
+
+def test_pickled_weights_tell_a_model_that_has_no_others(says_f, tmp_path):
+    folder = shutil.copytree(says_f, tmp_path / "says-f")
+    (folder / "model.safetensors").unlink()
+    config = LabelConfig(column="gender", model=str(folder))
+    sources = {label_identity(config)}
+    for content in (b"1", b"2"):
+        (folder / "pytorch_model.bin").write_bytes(content)
+        sources.add(label_identity(config))
+    assert len(sources) == 3
+    (folder / "training_args.bin").write_bytes(b"1")
+    assert label_identity(config) in sources
 
 
 def test_a_hub_id_is_identified_without_the_hub():

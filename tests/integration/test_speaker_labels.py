@@ -18,7 +18,8 @@ from ..human_speech import recordings
 
 pytestmark = pytest.mark.integration
 
-GENDERS = {"a": "male", "b": None, "c": "female", "d": None, "e": "male", "f": None}
+GENDERS = {"a": "male", "b": None, "c": "female", "d": None, "e": "male", "f": None, "g": "do_not_wish_to_say"}
+WITHHELD = "g"
 UNUSABLE = "silent"
 
 
@@ -77,7 +78,9 @@ def test_the_corpus_s_genders_stand_and_the_others_are_heard(
     assert heard[1].startswith("tiny-gender@")
     for name, gender in GENDERS.items():
         row = rows[name]
-        assert (row["gender"], row["gender_source"]) == ((gender, "corpus") if gender else heard)
+        said = (None if name == WITHHELD else gender, "corpus")
+        assert (row["gender"], row["gender_source"]) == (said if gender else heard)
+        assert row["gender_withheld"] == (name == WITHHELD)
         assert not [reason for reason in row["null_reasons"] or () if reason.startswith("gender:")]
 
 

@@ -20,6 +20,7 @@ def decoded(clips: list[Recording | None]) -> pa.Table:
         "unit_id": pa.array(range(len(clips))),
         "utterance_id": [f"u{n}" for n in range(len(clips))],
         "gender": pa.array([clip and (clip.gender or None) for clip in clips], pa.string()),
+        "gender_withheld": pa.array([False] * len(clips)),
         "age": pa.nulls(len(clips), pa.string()),
         "accent": pa.nulls(len(clips), pa.string()),
         "status": ["rejected" if clip is None else "ok" for clip in clips],

@@ -33,8 +33,8 @@ def snr(batch: RaggedBatch, power: PowerSpectrograms) -> list[tuple[float | None
         power: their `power_spectrograms`.
 
     Returns:
-        One per clip: SNR in dB (at least -20, the end of WADA's table) and None, or None and the reason: `too_short`,
-        or `no_noise_floor` where too few frames are more than digital silence.
+        One per clip: SNR in dB (at least -20, the end of WADA's table) and None, or None and the reason: `too_short`
+        under 0.82 s, or `no_noise_floor` where less of the clip than that is more than digital silence.
     """
     found = power.to_host([_measure(batch, group) for group in power.groups])
     results: list[tuple[float | None, str | None]] = []

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from sift_ray.features.batched.pitch_path import StepOrder, best_path
-from sift_ray.features.batched.ragged import RaggedBatch
+from sift_ray.features.batched.ragged import RaggedBatch, padded_chunks
 from sift_ray.features.pitch import shortest_pitched
 from sift_ray.features.pitch_parameters import PitchParameters
 from sift_ray.features.tracks import STEP_S
@@ -81,9 +81,9 @@ def pitch_tracks(batch: RaggedBatch, parameters: PitchParameters) -> list[tuple[
     size = CHUNK_FRAMES if batch.device.type == "cpu" else GPU_CHUNK_FRAMES
     chunks = [
         _candidates(batch.frames(part, 2 * sizes.half_window), peak, sizes, parameters)
-        for part, peak in zip(places.split(size), peaks.split(size), strict=True)
+        for part, peak in zip(padded_chunks(places, size), padded_chunks(peaks, size), strict=True)
     ]
-    hz, scores = (torch.cat(parts) for parts in zip(*chunks, strict=True))
+    hz, scores = (torch.cat(parts)[: len(places)] for parts in zip(*chunks, strict=True))
     voiced = hz > 0
     path = best_path(
         hz.log2().masked_fill_(~voiced, 0.0),

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+
+ROW_STEP: Final = {"cpu": 1}
+"""Rows that are transformed at once come in multiples of this on a kind of device; of `GPU_ROW_STEP` on others."""
+GPU_ROW_STEP: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,3 +71,15 @@ class RaggedBatch:
             float32 [n, width].
         """
         return self.samples.unfold(0, width, 1)[places]
+
+
+def padded_chunks(rows: torch.Tensor, size: int) -> tuple[torch.Tensor, ...]:
+    """Cut `rows`, one or more, into chunks of `size` and one of what is left, of few different lengths on a GPU.
+
+    There, each number of Fourier transforms made at once needs a plan and memory of its own, which stay. So what is
+    left is filled up to a multiple of `GPU_ROW_STEP` with the last row; of what is made of the chunks, only the first
+    `len(rows)` rows count.
+    """
+    missing = -len(rows) % ROW_STEP.get(rows.device.type, GPU_ROW_STEP)
+    chunks: tuple[torch.Tensor, ...] = torch.cat([rows, rows[-1:].expand(missing, *rows.shape[1:])]).split(size)
+    return chunks

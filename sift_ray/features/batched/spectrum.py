@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sift_ray.features.batched.ragged import RaggedBatch
+from sift_ray.features.batched.ragged import RaggedBatch, padded_chunks
 from sift_ray.features.spectrum import FULL_SCALE, HANN, HOP, WINDOW
 
-_GROUP_FRAMES: Final = 1 << 16  # padding included; 67 MB of power, and half a GB in the making
+_GROUP_FRAMES: Final = 1 << 16  # padding included; 67 MB of power
 _GROUP_FRAMES_CPU: Final = 1 << 12  # less memory is touched for the first time, which is half of the cost
+_CHUNK_FRAMES: Final = 1 << 14  # transformed at once: a tenth of a GB
 _LONGEST: Final = 1.5  # times the shortest of a group; a sixth of the frames is padding where lengths are spread
 _FEW_FRAMES: Final = 50  # more than that do not count: short clips are not worth groups of their own
 
@@ -124,6 +125,9 @@ def _group(
     counts = torch.tensor([frames[clip] for clip in clips], device=batch.device)
     number = torch.arange(frames[clips[-1]], device=batch.device)
     places = batch.starts[members][:, None] + HOP * torch.minimum(number, counts[:, None] - 1)
-    spectrum = torch.fft.rfft(batch.frames(places.flatten(), WINDOW).mul_(window))
-    power = torch.view_as_real(spectrum).square_().sum(-1).mul_(scales)
+    chunks = []
+    for part in padded_chunks(places.flatten(), _CHUNK_FRAMES):
+        spectrum = torch.fft.rfft(batch.frames(part, WINDOW).mul_(window))
+        chunks.append(torch.view_as_real(spectrum).square_().sum(-1).mul_(scales))
+    power = (torch.cat(chunks) if len(chunks) > 1 else chunks[0])[: places.numel()]  # a copy costs a CPU a tenth
     return PowerGroup(clips, power.view(*places.shape, -1), counts, places)

@@ -43,7 +43,7 @@ def test_human_and_synthetic_voices_are_as_each_alone(
     noisy = [centred((clip + level * rng.standard_normal(len(clip))).astype(np.float32)) for clip in clips]
     assert len(noisy) == 210
     expected = each_alone(noisy)
-    assert sum(value is not None for value, _ in expected) == 210
+    assert [reason for _, reason in expected].count("too_short") == 21
     assert_same(estimated(noisy), expected)
 
 
@@ -58,12 +58,12 @@ def test_gated_silence_is_left_out_as_each_alone(voices: list[Clip], rng: np.ran
     clips = [gated(clip + np.float32(0.01) * rng.standard_normal(len(clip)).astype("f4"), rng) for clip in voices]
     clips += [gated(clip[: int(rng.integers(100, 12_000))], rng) for clip in voices]
     expected = each_alone(clips)
-    assert {reason for _, reason in expected} == {None, "no_noise_floor"}
+    assert {reason for _, reason in expected} >= {None, "no_noise_floor"}
     assert_same(estimated(clips), expected)
 
 
 def test_nothing_depends_on_the_rest_of_the_batch(voices: list[Clip], rng: np.random.Generator) -> None:
-    clips = [centred(clip[: int(length)]) for clip in voices for length in (300, 4600, 9000, 20_000, 60_000)]
+    clips = [centred(clip[: int(length)]) for clip in voices for length in (300, 9000, 13_151, 13_152, 20_000, 60_000)]
     clips += [np.concatenate(voices)]
     together = estimated(clips)
     assert {reason for _, reason in together} == {None, "too_short"}

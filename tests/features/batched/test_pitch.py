@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from sift_ray.features.batched import pitch as batched
+from sift_ray.features.batched import ragged
 from sift_ray.features.batched.pitch import pitch_tracks
 from sift_ray.features.batched.pitch_path import StepOrder, best_path
 from sift_ray.features.batched.ragged import RaggedBatch
@@ -187,6 +189,25 @@ def test_chunks_are_no_matter(people: list[Clip], monkeypatch: pytest.MonkeyPatc
     whole = tracks(clips)
     monkeypatch.setattr(batched, "CHUNK_FRAMES", 37)
     agree(tracks(clips), whole)
+
+
+def test_as_many_frames_are_transformed_at_once_time_and_again(
+    people: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = [tracks([clip])[0] for clip in people[:12]]
+    monkeypatch.setitem(ragged.ROW_STEP, "cpu", 128)
+    monkeypatch.setattr(batched, "CHUNK_FRAMES", 256)
+    rows = set()
+    autocorrelation = batched._autocorrelation
+
+    def counted(frames: torch.Tensor, *others: Any) -> Any:
+        rows.add(len(frames))
+        return autocorrelation(frames, *others)
+
+    monkeypatch.setattr(batched, "_autocorrelation", counted)
+    agree([tracks([clip])[0] for clip in people[:12]], alone)
+    agree(tracks(people[:12]), alone)
+    assert rows == {128, 256}
 
 
 def test_no_clips_and_only_short_ones() -> None:

@@ -4,8 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sift_ray.features.batched import spectrum
-from sift_ray.features.batched.ragged import RaggedBatch
+from sift_ray.features.batched import ragged, spectrum
+from sift_ray.features.batched.ragged import RaggedBatch, padded_chunks
 from sift_ray.features.batched.spectrum import PowerSpectrograms, power_spectrograms, quantile
 from sift_ray.features.spectrum import power_spectrogram
 from tests.features.conftest import Clip
@@ -41,6 +41,33 @@ def test_voices_are_as_each_alone(voices: list[Clip]) -> None:
 @given(st.lists(st.integers(0, 12_000), max_size=8))
 def test_any_lengths(lengths: list[int]) -> None:
     assert_as_each([NOISE[length : 2 * length] for length in lengths])
+
+
+def test_few_numbers_of_frames_are_transformed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ragged.ROW_STEP, "cpu", 64)
+    monkeypatch.setattr(spectrum, "_CHUNK_FRAMES", 256)
+    rows = set()
+    transform = torch.fft.rfft
+
+    def counted(frames: torch.Tensor) -> torch.Tensor:
+        rows.add(len(frames))
+        return transform(frames)
+
+    monkeypatch.setattr(torch.fft, "rfft", counted)
+    assert_as_each([NOISE[:length] for length in (*range(500, 30_000, 900), 200_000)])
+    assert rows <= {64, 128, 192, 256}
+
+
+@pytest.mark.parametrize(
+    ("rows", "step", "lengths"), [(1, 4, [4]), (8, 4, [8]), (21, 4, [8, 8, 8]), (21, 1, [8, 8, 5])]
+)
+def test_the_last_chunk_is_filled_with_the_last_row(
+    rows: int, step: int, lengths: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(ragged.ROW_STEP, "cpu", step)
+    chunks = padded_chunks(torch.arange(rows), 8)
+    assert [len(chunk) for chunk in chunks] == lengths
+    assert torch.equal(torch.cat(chunks), torch.arange(sum(lengths)).clamp(max=rows - 1))
 
 
 def test_past_the_end_the_last_frame_is_repeated() -> None:
