@@ -1,7 +1,7 @@
 """One clip after another with Praat and NumPy: the reference of all else, and the default on a CPU.
 
-Torch is a fifth faster there in large batches (`tests/benchmarks/README.md`), yet next to DNSMOS that is nothing, and a
-worker would load torch for it.
+In batches of 32 clips torch is half as fast again there (`tests/benchmarks/README.md`), yet DNSMOS takes 88 % of the
+time, and every worker would load torch for the rest.
 """
 
 from __future__ import annotations

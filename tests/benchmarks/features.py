@@ -8,7 +8,7 @@ without DNSMOS, which takes most of the time, and there the torch engine on the 
 
 Then batches of decoded audio go through Ray Data to the actor of `annotate`, one of it and two in turns, each with as
 much work; beside that, as what the machine can give, one and two processes without Ray that measure the same. Time
-counts from when every worker has delivered its first batch until fewer batches than workers are left.
+counts from when every worker has delivered its first batch until the first of them has delivered its last.
 """
 
 from __future__ import annotations

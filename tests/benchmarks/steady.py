@@ -1,6 +1,6 @@
 """What makes figures comparable: one core for one process, and of workers the rate while all of them work.
 
-Their start does not count, nor do the last batches, when some are idle.
+Their start does not count, nor does their end, when some have nothing left to do.
 """
 
 from __future__ import annotations
@@ -64,16 +64,16 @@ def works_of(block: pa.Table) -> list[Work]:
 
 
 def rate(done: Sequence[Work], workers: int, started: float) -> Rate:
-    """Count from when `workers` have delivered a batch each until fewer batches than workers are left.
+    """Count from when every worker has delivered its first batch until the first of them has delivered its last.
 
     A batch that is under way at either end counts in the share of its time that lies between them.
     """
-    firsts: dict[float, float] = {}
+    ends: dict[float, list[float]] = {}
     for work in done:
-        firsts[work.worker] = min(firsts.get(work.worker, work.ended), work.ended)
-    assert len(firsts) >= workers, f"only {len(firsts)} of {workers} workers had something to do"
-    start, end = sorted(firsts.values())[workers - 1], sorted(work.ended for work in done)[-workers]
-    assert end > start, "too few batches: the last were delivered before every worker had delivered its first"
+        ends.setdefault(work.worker, []).append(work.ended)
+    assert len(ends) == workers, f"{len(ends)} workers had something to do, not {workers}"
+    start, end = max(map(min, ends.values())), min(map(max, ends.values()))
+    assert end > start, "too few batches: one worker had delivered its last before another had delivered its first"
     heard = sum(
         work.audio_s * max(0.0, min(work.ended, end) - max(work.began, start)) / (work.ended - work.began)
         for work in done
