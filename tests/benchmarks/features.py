@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import logging
+import math
 import multiprocessing
 import os
 import statistics
@@ -231,6 +232,7 @@ def one_and_two(clips: Sequence[Clip], turns: int, ways: Mapping[str, Callable[.
             }
             one, two = (found[workers] for workers in WORKERS)
             ratios[name].append(two.speed / (2 * one.speed))
+            assert turns == 1 or math.isfinite(ratios[name][-1]), "too few batches for two workers"
             start_up = f"{one.start_up_s:.1f} and {two.start_up_s:.1f}"
             print(f"{name:<32}{one.speed:>10.1f}{two.speed:>11.1f}{ratios[name][-1]:>12.3f}{start_up:>14}", flush=True)
     ray.shutdown()

@@ -5,6 +5,7 @@ Their start does not count, nor does their end, when some have nothing left to d
 
 from __future__ import annotations
 
+import math
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -66,14 +67,15 @@ def works_of(block: pa.Table) -> list[Work]:
 def rate(done: Sequence[Work], workers: int, started: float) -> Rate:
     """Count from when every worker has delivered its first batch until the first of them has delivered its last.
 
-    A batch that is under way at either end counts in the share of its time that lies between them.
+    A batch that is under way at either end counts in the share of its time that lies between them. The speed is NaN
+    where there is no such time: with too few batches one worker may have delivered its last before another its first.
     """
     ends: dict[float, list[float]] = {}
     for work in done:
         ends.setdefault(work.worker, []).append(work.ended)
-    assert len(ends) == workers, f"{len(ends)} workers had something to do, not {workers}"
     start, end = max(map(min, ends.values())), min(map(max, ends.values()))
-    assert end > start, "too few batches: one worker had delivered its last before another had delivered its first"
+    if len(ends) < workers or end <= start:
+        return Rate(math.nan, start - started)
     heard = sum(
         work.audio_s * max(0.0, min(work.ended, end) - max(work.began, start)) / (work.ended - work.began)
         for work in done
