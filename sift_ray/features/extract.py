@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
 from sift_ray.audio.batching import ShrinkingBatches
 from sift_ray.config import FeaturesConfig
-from sift_ray.features.engine import Estimate, Signal, device_of, release_device_memory, signal_engine
+from sift_ray.features.engine import Estimate, Signal, Waveform, device_of, release_device_memory, signal_engine
 from sift_ray.features.feasible import feasible
 from sift_ray.features.intensity import speech_activity, speech_duration
 from sift_ray.features.models import quality_model, room_model
@@ -22,8 +21,6 @@ from sift_ray.schema import SAMPLE_RATE
 
 LEAST_SNR_FOR_C50_DB: Final = 20.0
 _SILENT_PEAK: Final = 1e-4  # -80 dB of full scale, once the mean is taken away
-
-Waveform = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

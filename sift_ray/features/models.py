@@ -6,14 +6,9 @@ import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from sift_ray.config import FeaturesConfig
-from sift_ray.features.engine import Estimate
+from sift_ray.features.engine import Estimate, Waveform
 from sift_ray.features.published import BROUHAHA, SQUIM
-
-Waveform = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,8 @@ from sift_ray.schema import SAMPLE_RATE
 MIN_VOICED_FRAMES: Final = 10
 """Voiced frames (0.1 s in all) that an utterance's pitch is at least taken from."""
 
-_PERIODS_PER_WINDOW: Final = 3  # Praat's Hann window holds three periods of the floor
+PERIODS_PER_WINDOW: Final = 3
+"""Of the floor, in Praat's Hann window."""
 _OCTAVE: Final = 2.0
 
 
@@ -62,7 +63,7 @@ def pitch_track(waveform: NDArray[np.float32], parameters: PitchParameters) -> t
 
 def shortest_pitched(pitch_floor: float) -> float:
     """Return how many samples a clip must at least have for one frame of pitch: Praat's window and a step."""
-    return (_PERIODS_PER_WINDOW / pitch_floor + STEP_S) * SAMPLE_RATE
+    return (PERIODS_PER_WINDOW / pitch_floor + STEP_S) * SAMPLE_RATE
 
 
 def median_hz(f0_hz: NDArray[np.float32]) -> float | None:

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from sift_ray.features.batched.pitch_path import StepOrder, best_path
 from sift_ray.features.batched.ragged import RaggedBatch, padded_chunks
-from sift_ray.features.pitch import shortest_pitched
+from sift_ray.features.pitch import PERIODS_PER_WINDOW, shortest_pitched
 from sift_ray.features.pitch_parameters import PitchParameters
 from sift_ray.features.tracks import STEP_S
 from sift_ray.schema import SAMPLE_RATE
@@ -33,7 +33,6 @@ GPU_CHUNK_FRAMES: Final = 16384
 """And on a GPU: some 0.5 GB."""
 
 _SAMPLE_S: Final = 1 / SAMPLE_RATE
-_PERIODS_PER_WINDOW: Final = 3
 _CHOICE_DEPTH: Final = 30  # samples on either side that a candidate's first strength is interpolated from
 _PEAK_DEPTH: Final = 70  # and its final place and strength
 _NOTHING: Final = 1e-36  # peaks and energies below are silence, in single precision
@@ -50,7 +49,7 @@ class _Sizes(NamedTuple):
     @classmethod
     def of(cls, parameters: PitchParameters) -> _Sizes:
         period = math.floor(1 / _SAMPLE_S / parameters.pitch_floor)
-        half_window = math.floor(_PERIODS_PER_WINDOW / parameters.pitch_floor / _SAMPLE_S) // 2 - 1
+        half_window = math.floor(PERIODS_PER_WINDOW / parameters.pitch_floor / _SAMPLE_S) // 2 - 1
         if half_window < 2:
             raise ValueError(f"a pitch floor of {parameters.pitch_floor} Hz is too high for {SAMPLE_RATE} samples/s")
         return cls(period, half_window, min(2 * half_window // 3 + 2, half_window))
@@ -100,7 +99,7 @@ def pitch_tracks(batch: RaggedBatch, parameters: PitchParameters) -> list[tuple[
 
 def _frame_times(lengths: tuple[int, ...], floor: float) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
     """Return how many frames clips of `lengths` samples have, and the centre of their first one, s."""
-    window = _PERIODS_PER_WINDOW / floor
+    window = PERIODS_PER_WINDOW / floor
     samples = np.array(lengths, np.float64)
     counts = np.floor((samples * _SAMPLE_S - window) / STEP_S).astype(np.int64) + 1
     counts[samples < shortest_pitched(floor)] = 0
