@@ -142,6 +142,47 @@ instruct = _stage_command("instruct", "Write instructions and verify each agains
 release = _stage_command("release", "Publish the accepted instructions as Parquet with a dataset card.")
 
 
+@app.command("align-train")
+def align_train(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    languages: Annotated[
+        list[str] | None, typer.Option("--language", help="only this language; may be given again")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Train the alignment models that the job needs and does not have, as `annotate` would, and keep them."""
+    with _told(debug):
+        checked = load_config(config, overrides or ())
+        from sift_ray.pipeline import build as stages
+
+        for language, folder in stages.align_train(checked, languages or None).items():
+            typer.echo(f"{language}  {folder}")
+
+
+@app.command("export-textgrid")
+def export_textgrid(
+    config: ConfigPath,
+    out: Annotated[Path, typer.Option("--out", help="the folder that TextGrids are written to")],
+    overrides: Overrides = None,
+    utterances: Annotated[
+        list[str] | None, typer.Option("--utterance", help="only this utterance id; may be given again")
+    ] = None,
+    languages: Annotated[list[str] | None, typer.Option("--language", help="only this language")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="at most so many, spread over the whole output")] = None,
+    audio: Annotated[bool, typer.Option("--audio", help="write each clip beside its TextGrid, as WAV")] = False,
+    debug: Debug = False,
+) -> None:
+    """Write Praat TextGrids of aligned utterances, so that a person can look."""
+    with _told(debug):
+        checked = load_config(config, overrides or (), check_paths=False)
+        from sift_ray.report.textgrid import Choice, export_textgrids
+
+        choice = Choice(frozenset(utterances or ()), frozenset(languages or ()), limit)
+        written = export_textgrids(checked, out, choice, audio=audio)
+        typer.echo(f"{written} TextGrids in {out}")
+
+
 @app.command()
 def build(
     config: ConfigPath,

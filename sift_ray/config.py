@@ -11,11 +11,21 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from sift_ray.config_align import AlignConfig
+from sift_ray.config_sections import (
+    Language,
+    Name,
+    PoolConfig,
+    Section,
+    Share,
+    is_remote,
+    model_there,
+    paths_are_checked,
+)
 from sift_ray.schema import ATTRIBUTE_COLUMNS, LANGUAGES, TASKS
 
-Language = Literal["en", "de", "fr", "it", "es"]
 Task = Literal[
     "closed_ended_acoustic_level",
     "closed_ended_content_level",
@@ -24,37 +34,7 @@ Task = Literal[
     "open_ended",
     "controllable_generation",
 ]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
-Share = Annotated[float, Field(ge=0.0, le=1.0)]
 PositiveHours = Annotated[float, Field(gt=0.0)]
-
-
-class Section(BaseModel):
-    """A part of the config: unknown keys are errors, values are fixed once read."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-def _is_remote(path: str) -> bool:
-    return "://" in path
-
-
-_WEIGHTS = (".pth", ".pt", ".bin", ".ckpt", ".safetensors")
-
-
-def _model_there(model: str | None, info: ValidationInfo) -> str | None:
-    """Check a model that is plainly a local path; a hub id or an address is looked up when it is loaded."""
-    local = model is not None and (model.startswith(("/", ".", "~")) or model.endswith(_WEIGHTS))
-    if model is not None and local and not _is_remote(model) and _checked(info):
-        path = Path(model).expanduser()
-        if not path.exists():
-            raise ValueError(f"no such file or folder: {model}")
-    return model
-
-
-def _checked(info: ValidationInfo) -> bool:
-    """Whether paths must be there: not where a job is only looked at, or goes on, away from its corpora."""
-    return info.context is None or bool(info.context.get("check_paths", True))
 
 
 class _CorpusBase(Section):
@@ -79,10 +59,10 @@ class _CorpusBase(Section):
 
 
 def _readable(path: str, info: ValidationInfo) -> str:
-    if _is_remote(path):
+    if is_remote(path):
         if not path.startswith("s3://"):
             raise ValueError(f"corpora are read from local or mounted folders or from s3://bucket/prefix, not {path}")
-    elif _checked(info) and not Path(path).exists():
+    elif paths_are_checked(info) and not Path(path).exists():
         raise ValueError(f"no such file or folder: {path}")
     return path
 
@@ -193,23 +173,6 @@ class DecodePool(Section):
     batch_rows: int = Field(16, ge=1)
 
 
-class PoolConfig(Section):
-    """Resources of one stage's actors, each."""
-
-    actors: tuple[int, int] = (1, 2)
-    num_cpus: float = Field(1.0, gt=0)
-    num_gpus: float = Field(0.0, ge=0)
-    batch_rows: int = Field(32, ge=1)
-
-    @field_validator("actors")
-    @classmethod
-    def _range(cls, actors: tuple[int, int]) -> tuple[int, int]:
-        low, high = actors
-        if not 1 <= low <= high:
-            raise ValueError(f"actors is [least, most] with 1 <= least <= most, not [{low}, {high}]")
-        return actors
-
-
 class EnginePool(PoolConfig):
     """The language model's actors: a GPU each unless told otherwise."""
 
@@ -251,7 +214,7 @@ class LabelConfig(Section):
     min_score: Share = 0.8  # less probable labels stay unknown
     max_s: float = Field(15.0, gt=0.5)  # at most so much of a clip is heard, from its middle
 
-    _there = field_validator("model")(_model_there)
+    _there = field_validator("model")(model_there)
 
 
 class FeaturesConfig(Section):
@@ -291,7 +254,7 @@ class FeaturesConfig(Section):
             raise ValueError("device cuda needs a GPU for each actor: set pool.num_gpus, such as {num_gpus: 1}")
         return self
 
-    _there = field_validator("squim_model", "brouhaha_model")(_model_there)
+    _there = field_validator("squim_model", "brouhaha_model")(model_there)
 
     @field_validator("labels")
     @classmethod
@@ -301,32 +264,6 @@ class FeaturesConfig(Section):
             if columns.count(column) > 1:
                 raise ValueError(f"{column} is labelled twice: keep one model for it")
         return labels
-
-
-class AlignConfig(Section):
-    """Forced alignment."""
-
-    backend: Literal["viter", "none"] = "viter"
-    models: Mapping[Language, str] = Field(default_factory=dict)  # language → folder of a trained model
-    dictionaries: Mapping[Language, str] = Field(default_factory=dict)
-    min_score: Share | None = None  # None: the backend's own threshold
-    train_hours: float = Field(20.0, gt=0)  # at most so much audio a language is trained on
-    min_train_s: float = Field(15.0, gt=0)  # with less speech than this a language is not aligned
-    seed: int = 0
-    pool: PoolConfig = PoolConfig()
-
-    def dictionary(self, language: str) -> Path | None:
-        """Return the path of a language's pronunciation dictionary, if one is given."""
-        paths: Mapping[str, str] = {str(key): path for key, path in self.dictionaries.items()}
-        return Path(paths[language]) if language in paths else None
-
-    @field_validator("models", "dictionaries")
-    @classmethod
-    def _there(cls, paths: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
-        for language, path in paths.items():
-            if _checked(info) and not Path(path).exists():
-                raise ValueError(f"{language}: no such file or folder: {path}")
-        return paths
 
 
 class AnnotateConfig(Section):
@@ -349,7 +286,7 @@ class BinConfig(Section):
     @field_validator("frozen")
     @classmethod
     def _there(cls, path: str | None, info: ValidationInfo) -> str | None:
-        if path is not None and not _is_remote(path) and _checked(info) and not Path(path).is_file():
+        if path is not None and not is_remote(path) and paths_are_checked(info) and not Path(path).is_file():
             raise ValueError(f"no such file: {path}")
         return path
 
@@ -420,7 +357,7 @@ class InstructConfig(Section):
         if "default" not in models:
             raise ValueError("name a default model")
         for model in models.values():
-            if model.startswith(("/", ".", "~")) and _checked(info) and not Path(model).expanduser().is_dir():
+            if model.startswith(("/", ".", "~")) and paths_are_checked(info) and not Path(model).expanduser().is_dir():
                 raise ValueError(f"no such folder: {model}")
         return models
 

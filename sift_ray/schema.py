@@ -63,6 +63,7 @@ MEASURES: Final[Mapping[str, Measure]] = {
         Measure("intensity_db", "dB re 2e-5", 20.0, 100.0),
         Measure("speech_duration_s", "s", 0.0, _LONGEST_S),
         Measure("speaking_rate_pps", "phones per second of speech", 1.0, 40.0),
+        Measure("speaking_rate_g2p_pps", "phones per second of speech", 1.0, 40.0),
         Measure("snr_db", "dB", -20.0, 100.0),
         Measure("c50_db", "dB", -10.0, 80.0),
         # of these two the backend, named in *_backend, gives the unit: `BACKEND_MEASURES`
@@ -89,6 +90,11 @@ BACKEND_MEASURES: Final[Mapping[str, Measure]] = {
     "squim_pesq": Measure("quality", "PESQ (P.862.2)", 1.0, 4.65),
 }
 """The unit and feasible range of a measure where a backend (the value of its `*_backend` column) has its own."""
+
+DOUBTED_TRANSCRIPT: Final = frozenset(
+    {"low_confidence", "no_path", "word_outside_audio", "transcript_too_long", "other_script"}
+)
+"""Values of `alignment_reason` that say that the transcript is not what is heard: nothing is taken from it then."""
 
 CLIPPED_FROM: Final = 1e-3
 """A clip with at least this share of its samples at full scale counts as clipped (`clipping_ratio`)."""
@@ -140,6 +146,7 @@ WORD: Final = pa.struct(
         pa.field("start_s", pa.float32()),
         pa.field("end_s", pa.float32()),
         pa.field("phones", pa.list_(pa.string())),
+        pa.field("phone_starts_s", pa.list_(pa.float32())),  # null: the backend places words only
         # null: the word has too few frames (voiced ones for pitch), or the value is out of range
         pa.field("pitch_mean_hz", pa.float32()),
         pa.field("pitch_std_hz", pa.float32()),
@@ -169,6 +176,7 @@ ANNOTATIONS: Final = pa.schema(
         pa.field("speech_duration_s", pa.float32()),
         pa.field("speaking_rate_pps", pa.float32()),
         pa.field("speaking_rate_backend", pa.string()),  # aligned, g2p
+        pa.field("speaking_rate_g2p_pps", pa.float32()),  # by the pronunciation, whether aligned or not
         pa.field("snr_db", pa.float32()),
         pa.field("snr_backend", pa.string()),
         pa.field("c50_db", pa.float32()),
@@ -179,8 +187,10 @@ ANNOTATIONS: Final = pa.schema(
         pa.field("quality_backend", pa.string()),
         pa.field("null_reasons", pa.list_(pa.string())),  # "pitch_median_hz:unvoiced", …
         pa.field("phonemes", pa.string()),  # IPA, words apart by spaces
-        pa.field("alignment_score", pa.float32()),  # 0 to 1
-        pa.field("alignment_backend", pa.string()),
+        pa.field("oov_words", pa.int32()),  # of the transcript, that the dictionary lacks; null where none is given
+        pa.field("unpronounced_words", pa.int32()),  # of the transcript, that nothing can pronounce
+        pa.field("alignment_score", pa.float32()),  # 0 to 1; of an alignment that was refused too
+        pa.field("alignment_backend", pa.string()),  # viter, mfa, ctc
         pa.field("alignment_reason", pa.string()),  # why there are no words, null where there are
         pa.field("alignment_detail", pa.string()),  # the same for a person
         pa.field("words", pa.list_(WORD)),

@@ -207,16 +207,23 @@ def fetch_folder(root: OutputRoot, path: str, target: Path) -> Path:
     """Copy the files directly under `path` to the local folder `target`, once; return `target`.
 
     Several workers of a node may ask at once: each copies apart and the first to rename wins.
+
+    Raises:
+        StorageError: nothing lies there, or the listing lacks the mark of a finished folder that has one.
     """
     if isinstance(root, LocalRoot):
         return Path(root.locate(path))
     if target.is_dir():
         return target
+    names = root.names(path)
+    # what is copied is kept for good: no part of a folder may be taken for the whole
+    if not names or (MANIFEST_NAME not in names and root.exists(f"{path}/{MANIFEST_NAME}")):
+        raise StorageError(f"{root.uri}/{path}: {len(names)} files are listed there, which is not all; run again")
     target.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent) as temporary:
         copy = Path(temporary) / "copy"
         copy.mkdir()
-        for name in root.names(path):
+        for name in names:
             (copy / name).write_bytes(root.read(f"{path}/{name}"))
         try:
             copy.rename(target)

@@ -1,6 +1,7 @@
 import os
 import pickle
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -136,6 +137,54 @@ def test_a_local_folder_is_used_where_it_lies(tmp_path: Path) -> None:
     root = LocalRoot(tmp_path)
     root.put("models/m/model.bin", b"m")
     assert fetch_folder(root, "models/m", tmp_path / "cache") == tmp_path / "models/m"
+
+
+class FarRoot:
+    """A root that is not of this machine's disk; `hidden` files are left out of its listings."""
+
+    def __init__(self, folder: Path) -> None:
+        self._root, self.uri, self.hidden = LocalRoot(folder), "far://away", set[str]()
+        self.put, self.read, self.exists = self._root.put, self._root.read, self._root.exists
+        self.delete, self.locate, self.filesystem = self._root.delete, self._root.locate, self._root.filesystem
+
+    def names(self, path: str) -> list[str]:
+        return [name for name in self._root.names(path) if name not in self.hidden]
+
+
+@pytest.mark.parametrize("hidden", [{"_MANIFEST.json", "model.bin"}, {"_MANIFEST.json"}])
+def test_a_part_of_a_folder_is_not_kept_for_the_whole(tmp_path: Path, hidden: set[str]) -> None:
+    root = FarRoot(tmp_path / "away")
+    root.put("m/model.bin", b"m")
+    root.put("m/_MANIFEST.json", b"{}")
+    root.hidden = hidden
+    with pytest.raises(StorageError, match=r"far://away/m: \d files are listed there, which is not all"):
+        fetch_folder(root, "m", tmp_path / "cache/m")
+    root.hidden = set()
+    copy = fetch_folder(root, "m", tmp_path / "cache/m")
+    assert {file.name for file in copy.iterdir()} == {"model.bin", "_MANIFEST.json"}
+
+
+def test_a_folder_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="far://away/m: 0 files"):
+        fetch_folder(FarRoot(tmp_path), "m", tmp_path / "cache/m")
+
+
+def test_two_workers_may_fetch_a_folder_at_once(tmp_path: Path) -> None:
+    root = FarRoot(tmp_path / "away")
+    for name in "abc":
+        root.put(f"m/{name}", name.encode() * 1000)
+    together, read = threading.Barrier(2, timeout=30), root.read
+
+    def read_together(path: str) -> bytes:
+        together.wait()  # so neither has finished when the other begins
+        return read(path)
+
+    root.read = read_together  # type: ignore[method-assign]
+    with ThreadPoolExecutor(2) as pool:
+        copies = list(pool.map(lambda _: fetch_folder(root, "m", tmp_path / "cache/m"), range(2)))
+    assert copies == [tmp_path / "cache/m"] * 2
+    assert {file.name: file.read_bytes() for file in copies[0].iterdir()} == {n: n.encode() * 1000 for n in "abc"}
+    assert [entry.name for entry in (tmp_path / "cache").iterdir()] == ["m"]
 
 
 def test_a_fingerprint_does_not_depend_on_the_order_of_keys() -> None:

@@ -10,9 +10,11 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Sequence
-from functools import cache
+from functools import cache, lru_cache
 
 import espeakng_loader
+import numpy as np
+from numpy.typing import NDArray
 from phonemizer.backend import EspeakBackend
 from phonemizer.backend.espeak.wrapper import EspeakWrapper
 from phonemizer.separator import Separator
@@ -24,6 +26,8 @@ Phones = tuple[str, ...]
 _SEPARATOR = Separator(phone=" ", word="|", syllable="")
 _IPA_VOWELS = frozenset("aeiouyæøœɐɑɒɔəɘɚɛɜɝɞɨɪɯɵɤʉʊʌʏᵻɶ")
 _NOT_PHONE = re.compile(r"[\u0361\u035c\u200d'ˈˌ‿]|\(\w+\)")  # ties, stress, language marks
+
+_GAP = 2.0  # what a phone without a match costs
 
 logger = logging.getLogger("sift_ray.align.g2p")
 
@@ -97,27 +101,24 @@ def in_context(alone: Sequence[Phones], sentence: Sequence[Phones]) -> list[Phon
 
 def _owners(flat: Sequence[tuple[str, int]], read: Sequence[str]) -> list[int]:
     """Give each phone of `read` the word of the phone it is matched to by the cheapest edit path."""
-    rows, columns = len(flat) + 1, len(read) + 1
-    gap = 2.0
-    cost = [[0.0] * columns for _ in range(rows)]
-    for row in range(1, rows):
-        cost[row][0] = row * gap
-    for column in range(1, columns):
-        cost[0][column] = column * gap
-    for row in range(1, rows):
-        phone = flat[row - 1][0]
-        above, here = cost[row - 1], cost[row]
-        for column in range(1, columns):
-            swap = above[column - 1] + _distance(phone, read[column - 1])
-            here[column] = min(swap, above[column] + gap, here[column - 1] + gap)
+    apart = _distances([phone for phone, _ in flat], read)
+    # all costs are multiples of a half, so that sums and differences of them are exact
+    steps = _GAP * np.arange(len(read) + 1)
+    rows = [steps]
+    for distances in apart:
+        best = rows[-1] + _GAP
+        best[1:] = np.minimum(best[1:], rows[-1][:-1] + distances)
+        # one more of `read` costs a gap: the least over all columns before
+        rows.append(np.minimum.accumulate(best - steps) + steps)
+    cost, between = np.array(rows).tolist(), apart.tolist()
     owners = [0] * len(read)
-    row, column = rows - 1, columns - 1
+    row, column = len(flat), len(read)
     while column:
-        here_cost = cost[row][column]
-        if row and here_cost == cost[row - 1][column - 1] + _distance(flat[row - 1][0], read[column - 1]):
+        here = cost[row][column]
+        if row and here == cost[row - 1][column - 1] + between[row - 1][column - 1]:
             row, column = row - 1, column - 1
             owners[column] = flat[row][1]
-        elif here_cost == cost[row][column - 1] + gap:
+        elif here == cost[row][column - 1] + _GAP:
             column -= 1
             # one phone more than the word alone has (a liaison): it goes with the word before it
             owners[column] = flat[row - 1][1] if row else flat[0][1]
@@ -126,6 +127,15 @@ def _owners(flat: Sequence[tuple[str, int]], read: Sequence[str]) -> list[int]:
     return owners
 
 
+def _distances(ours: Sequence[str], theirs: Sequence[str]) -> NDArray[np.float64]:
+    """Return how far each phone of `ours` is from each of `theirs`, float64 `[len(ours), len(theirs)]`."""
+    kinds = list(dict.fromkeys([*ours, *theirs]))
+    place = {phone: index for index, phone in enumerate(kinds)}
+    table = np.array([[_distance(a, b) for b in kinds] for a in kinds], np.float64).reshape(len(kinds), len(kinds))
+    return np.asarray(table[np.ix_([place[phone] for phone in ours], [place[phone] for phone in theirs])])
+
+
+@lru_cache(maxsize=1 << 16)
 def _distance(a: str, b: str) -> float:
     if a == b:
         return 0.0

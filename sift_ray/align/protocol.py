@@ -43,6 +43,8 @@ class WordSpan:
 
     `word` is as written less the punctuation around it, `position` counts from 1, times are seconds from
     the clip's start, `score` is 0 to 1. A word that can't be pronounced keeps its place with null times.
+    `phone_starts_s` has the start of each of `phones` (each ends where the next starts, the last with the word), or is
+    None where the backend places words only.
     """
 
     word: str
@@ -51,15 +53,19 @@ class WordSpan:
     end_s: float | None
     phones: list[str]
     score: float | None = None
+    phone_starts_s: list[float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class UtteranceAlignment:
-    """All words of one clip in their order; `score` 0 to 1 is how far the alignment is to be believed."""
+    """All words of one clip in their order; `score` 0 to 1 is how far the alignment is to be believed.
+
+    `phone_count` counts the phones that were aligned; None where the backend places words only.
+    """
 
     words: list[WordSpan]
     score: float
-    phone_count: int
+    phone_count: int | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -30,6 +30,12 @@ _UNDER_DB = 50.0
 _QUIETEST_DB = -90.0  # digital silence has no cepstra
 _PAD_BELOW_DB = 12.0
 
+_FINE_STEP_S: Final = 0.001
+_FINE_WINDOW_S: Final = 0.005
+_FALL_BEFORE_S, _FALL_AFTER_S = 0.03, 0.005
+_LEAST_FALL_DB = 6.0
+_LEAST_SIDE = 3  # fine steps on either side of a fall
+
 
 def frame_count(samples: int) -> int:
     """Return how many whole windows of 25 ms, 10 ms apart, lie in `samples`."""
@@ -46,6 +52,42 @@ def energy_db(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.zeros(0, np.float32)
     power = np.mean(np.square(_frames(waveform), dtype=np.float32), axis=1)
     return np.asarray(10.0 * np.log10(np.maximum(power, 10 ** (_FLOOR_DB / 10))), np.float32)
+
+
+class Falls:
+    """Finds where the sound really falls off near a boundary that was found in frames of 25 ms.
+
+    Such a frame holds a loud sound until all of it has left, so an aligner lays the end of a vowel before a closure
+    or a fricative half a frame late: 12.5 ms, within 1 ms, on clean synthetic speech. Rises have no such lag.
+    """
+
+    def __init__(self, waveform: NDArray[np.float32]) -> None:
+        """Measure the level of `waveform` (padded) in windows of 5 ms each millisecond."""
+        step, window = round(_FINE_STEP_S * SAMPLE_RATE), round(_FINE_WINDOW_S * SAMPLE_RATE)
+        total = np.concatenate([[0.0], np.cumsum(np.square(waveform, dtype=np.float64))])
+        centres = np.arange(0, waveform.size, step)
+        first, last = np.maximum(centres - window // 2, 0), np.minimum(centres + window // 2, waveform.size)
+        power = (total[last] - total[first]) / np.maximum(last - first, 1)
+        self._levels = 10.0 * np.log10(np.maximum(power, 10 ** (_FLOOR_DB / 10)))
+
+    def near(self, time_s: float, earliest_s: float) -> float:
+        """Return where the level falls most between 30 ms before `time_s` and 5 ms after, not before `earliest_s`.
+
+        It is the split that parts the levels on either side best (the largest variance between the two groups).
+        Without a fall of at least 6 dB the time stays as it is.
+        """
+        first = max(round((time_s - _FALL_BEFORE_S) / _FINE_STEP_S), int(np.ceil(earliest_s / _FINE_STEP_S)), 0)
+        levels = self._levels[first : round((time_s + _FALL_AFTER_S) / _FINE_STEP_S)]
+        if levels.size < 2 * _LEAST_SIDE:
+            return time_s
+        left = np.arange(_LEAST_SIDE, levels.size - _LEAST_SIDE + 1)
+        total = np.cumsum(levels)
+        falls = total[left - 1] / left - (total[-1] - total[left - 1]) / (levels.size - left)
+        best = int(np.argmax(falls * np.sqrt(left * (levels.size - left))))
+        if falls[best] < _LEAST_FALL_DB:
+            return time_s
+        # a fine window holds the sound too until half of it has left
+        return round((first + int(left[best]) - 0.5) * _FINE_STEP_S - _FINE_WINDOW_S / 2, 4)
 
 
 def pad(waveform: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -75,7 +75,7 @@ class _LanguageAligner:
         self._files = ModelFolder.read(folder)
         if self._files.language != language:
             raise AlignError(f"{folder}: a model of {self._files.language!r} was given for {language!r}")
-        self._lexicon = Lexicon(language, self._files.dictionary)
+        self._lexicon = Lexicon(language, self._files.dictionary, self._files.g2p)
         self._scratch = tempfile.TemporaryDirectory(prefix="sift-ray-align-")
         self._dictionary = Path(self._scratch.name) / "dict.txt"
         self._dictionary.touch()
@@ -125,20 +125,27 @@ class _LanguageAligner:
         evidence = gather(self._files.phone_model, clip, observe(clip), raw.intervals, len(raw.words))
         scores = word_scores(evidence)
         phones: list[list[str]] = [[] for _ in raw.words]
+        starts: list[list[float]] = [[] for _ in raw.words]
         for interval in raw.intervals:
             if interval.word >= 0:
                 phones[interval.word].append(interval.phone)
+                starts[interval.word].append(_in_clip(interval.start_s, duration_s))
         spans = []
         spoken = 0
         for position, word in enumerate(words, start=1):
             if not word.pronunciations:
                 spans.append(WordSpan(word.word, position, None, None, []))
                 continue
-            start_s, end_s = (round(min(max(time_s - PAD_S, 0.0), duration_s), 4) for time_s in raw.words[spoken])
+            start_s, end_s = (_in_clip(time_s, duration_s) for time_s in raw.words[spoken])
             if end_s - start_s < _SHORTEST_WORD_S:
                 return AlignmentFailure(
                     "word_outside_audio", f"word {position}, {word.word!r}, was laid outside the clip"
                 )
-            spans.append(WordSpan(word.word, position, start_s, end_s, phones[spoken], scores[spoken]))
+            spans.append(WordSpan(word.word, position, start_s, end_s, phones[spoken], scores[spoken], starts[spoken]))
             spoken += 1
         return UtteranceAlignment(spans, score(evidence), evidence.phones)
+
+
+def _in_clip(padded_s: float, duration_s: float) -> float:
+    """Return a time of the padded clip in seconds from the start of the clip itself."""
+    return round(min(max(padded_s - PAD_S, 0.0), duration_s), 4)

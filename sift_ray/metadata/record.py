@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 
 from sift_ray.metadata.categories import ATTRIBUTES, CONTENT_KEYS, VALUES, WORD_KEY, Attribute
 from sift_ray.metadata.phrases import phrases
+from sift_ray.schema import DOUBTED_TRANSCRIPT
 
 
 class Fact(NamedTuple):
@@ -56,8 +57,13 @@ def display_accent(raw: str | None) -> str | None:
     return name
 
 
+_OF_THE_TRANSCRIPT = ("transcript", "phonemes")
+
+
 def facts_of(table: pa.Table, rulers: OrdinalSource) -> list[list[Fact]]:
     """Return the facts of every row of an annotations table, null being absent.
+
+    A transcript that the alignment says is not what is heard is not known, nor are its phonemes.
 
     Order within a row: acoustic keys, content keys (the reference's order), then the words by position, each with
     its word-level categories. Words are judged by their utterance's rulers.
@@ -70,11 +76,14 @@ def facts_of(table: pa.Table, rulers: OrdinalSource) -> list[list[Fact]]:
         made = [Fact(attribute.key, label) for label in attribute.labels]
         for row in np.flatnonzero(ordinals >= 0).tolist():
             facts[row].append(made[ordinals[row]])
+    doubted = pc.is_in(table.column("alignment_reason"), value_set=pa.array(sorted(DOUBTED_TRANSCRIPT))).to_pylist()
     for key in CONTENT_KEYS:
         column = {"age_category": "age"}.get(key, key)
         allowed = VALUES.get(key)
         for row, value in enumerate(table.column(column).to_pylist()):
             known = display_accent(value) if key == "accent" else value
+            if key in _OF_THE_TRANSCRIPT and doubted[row]:
+                continue
             if known and (allowed is None or known in allowed):
                 facts[row].append(Fact(key, known))
     _append_word_facts(facts, table, rulers)

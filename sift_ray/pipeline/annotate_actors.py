@@ -5,25 +5,25 @@ Heavy libraries are imported where they are used, so that a worker loads only th
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sift_ray.config import AlignConfig, FeaturesConfig
+from sift_ray.config import FeaturesConfig
+from sift_ray.config_align import AlignConfig
 from sift_ray.pipeline.audio_batches import Rejects, ragged, waveforms
-from sift_ray.pipeline.model_place import ModelPlace
+from sift_ray.pipeline.model_place import LexiconFiles, ModelPlace, fetch_lexicon, fetch_model, with_lexicons
 from sift_ray.pipeline.progress import Progress
-from sift_ray.schema import ANNOTATIONS, conform
-from sift_ray.storage import OutputRoot, fetch_folder
+from sift_ray.pipeline.pronounced import Pronounced, pronounced
+from sift_ray.schema import ANNOTATIONS, DOUBTED_TRANSCRIPT, conform
+from sift_ray.storage import OutputRoot
 
 if TYPE_CHECKING:
     from sift_ray.align.lexicon import Lexicon
-    from sift_ray.align.protocol import Aligner, AlignmentFailure, UtteranceAlignment, WordSpan
+    from sift_ray.align.protocol import AlignmentFailure, UtteranceAlignment, WordSpan
     from sift_ray.features.tracks import ProsodyTracks
 
 _TRACK = pa.list_(pa.float32())
@@ -97,27 +97,21 @@ class Aligning:
     def __init__(
         self, config: AlignConfig, root: OutputRoot, models: Mapping[str, ModelPlace], progress: Progress
     ) -> None:
-        from sift_ray.align.viter_backend import ViterAligner
+        from sift_ray.align.backends import create_aligner
 
         self._progress = progress
-        self._config = config
+        self._aligned = {language for language, place in models.items() if place.fingerprint is not None}
+        self._lexicon_files = {language: fetch_lexicon(root, place) for language, place in models.items()}
         self._lexicons: dict[str, Lexicon] = {}
-        self._aligner: Aligner | None = None
-        if config.backend == "viter":
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "sift-ray" / "align"
-            local = {
-                language: Path(model.path)
-                if model.path is not None
-                else fetch_folder(root, model.folder, cache / model.fingerprint)
-                for language, model in models.items()
-            }
-            self._aligner = ViterAligner(local, min_score=config.min_score)
+        folders = {language: fetch_model(root, place) for language, place in models.items() if place.folder}
+        self._aligner = create_aligner(with_lexicons(config, self._lexicon_files), folders)
 
     def _lexicon(self, language: str) -> Lexicon:
         from sift_ray.align.lexicon import Lexicon
 
         if language not in self._lexicons:
-            self._lexicons[language] = Lexicon(language, self._config.dictionary(language))
+            files = self._lexicon_files.get(language, LexiconFiles())
+            self._lexicons[language] = Lexicon(language, files.dictionary, files.g2p)
         return self._lexicons[language]
 
     def __call__(self, batch: pa.Table) -> pa.Table:
@@ -131,8 +125,12 @@ class Aligning:
         results: list[dict[str, Any]] = [{"null_reasons": row["null_reasons"]} for row in rows]
         for language, members in groups.items():
             aligned = self._align(language, [rows[i] for i in members], [clips[i] for i in members])
+            texts = [text for i in members if (text := rows[i]["transcript"])]
+            spoken = pronounced(self._lexicon(language), texts) if texts else {}
             for index, outcome in zip(members, aligned, strict=True):
-                results[index] |= self._describe(rows[index], outcome, _tracks(batch, index))
+                row = rows[index]
+                said = spoken[row["transcript"]] if row["transcript"] else None
+                results[index] |= self._describe(row, said, outcome, _tracks(batch, index))
         self._progress.add(batch.num_rows)
         batch = batch.drop_columns(["null_reasons"])
         for name in (*_ALIGNED, "null_reasons"):
@@ -147,6 +145,8 @@ class Aligning:
 
         if self._aligner is None:
             return [AlignmentFailure("alignment_off", "annotate.align.backend is none")] * len(rows)
+        if language not in self._aligned:
+            return [AlignmentFailure("no_model", f"there is no alignment model for {language!r}")] * len(rows)
         jobs, places = [], []
         outcomes: list[UtteranceAlignment | AlignmentFailure] = [
             AlignmentFailure("no_transcript", "the corpus gives no transcript")
@@ -160,41 +160,49 @@ class Aligning:
         return outcomes
 
     def _describe(
-        self, row: Mapping[str, Any], outcome: UtteranceAlignment | AlignmentFailure, tracks: ProsodyTracks
+        self,
+        row: Mapping[str, Any],
+        said: Pronounced | None,
+        outcome: UtteranceAlignment | AlignmentFailure,
+        tracks: ProsodyTracks,
     ) -> dict[str, Any]:
-        """Return the columns of `_ALIGNED` for one utterance."""
+        """Return the columns of `_ALIGNED` for one utterance; `said` is None where it has no transcript."""
         from sift_ray.align.protocol import AlignmentFailure
         from sift_ray.features.feasible import feasible
-        from sift_ray.features.rate import speaking_rate
+        from sift_ray.features.rate import speaking_rates
 
-        result: dict[str, Any] = {}
-        speech_s = row["speech_duration_s"]
-        if row["transcript"]:
-            lexicon = self._lexicon(row["language"])
-            result["phonemes"] = lexicon.phonemes(row["transcript"]) or None
-            phones, counted_by = lexicon.phone_count(row["transcript"]), "g2p"
-        else:
-            phones, counted_by = 0, None
+        # (of an alignment that was found and not believed too: how far it was from being)
+        result: dict[str, Any] = {"alignment_score": feasible("alignment_score", outcome.score)}
+        if outcome.score is not None and self._aligner is not None:
+            result["alignment_backend"] = self._aligner.backend
+        if said is not None:
+            result["phonemes"] = said.phonemes
+            result["oov_words"] = said.oov_words
+            result["unpronounced_words"] = said.unpronounced_words
+        aligned_phones = None
         if isinstance(outcome, AlignmentFailure):
             result["alignment_reason"] = outcome.reason
             result["alignment_detail"] = outcome.detail
         else:
-            phones, counted_by = outcome.phone_count, "aligned"
-            result["alignment_score"] = feasible("alignment_score", outcome.score)
-            result["alignment_backend"] = self._aligner.backend if self._aligner else None
+            aligned_phones = outcome.phone_count
             result["words"] = [_word(span, tracks) for span in outcome.words]
-        rate, unknown = speaking_rate(phones, speech_s) if counted_by else (None, "no_transcript")
-        result["speaking_rate_pps"] = rate
-        result["speaking_rate_backend"] = None if rate is None else counted_by
-        if unknown:
-            result["null_reasons"] = [*(row["null_reasons"] or ()), f"speaking_rate_pps:{unknown}"]
-        return result
+        doubt = result.get("alignment_reason")
+        rates, reasons = speaking_rates(
+            None if said is None else said.phones,
+            aligned_phones,
+            row["speech_duration_s"],
+            doubt if doubt in DOUBTED_TRANSCRIPT else None,
+        )
+        return {**result, **rates, "null_reasons": [*(row["null_reasons"] or ()), *reasons]}
 
 
 _ALIGNED = (
     "speaking_rate_pps",
     "speaking_rate_backend",
+    "speaking_rate_g2p_pps",
     "phonemes",
+    "oov_words",
+    "unpronounced_words",
     "alignment_score",
     "alignment_backend",
     "alignment_reason",
@@ -227,6 +235,7 @@ def _word(span: WordSpan, tracks: ProsodyTracks) -> dict[str, Any]:
         "start_s": span.start_s,
         "end_s": span.end_s,
         "phones": span.phones,
+        "phone_starts_s": span.phone_starts_s,
         "pitch_mean_hz": pitch,
         "pitch_std_hz": spread,
         "intensity_db": level,

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 
 from sift_ray.config import Config
-from sift_ray.pipeline.align_models import ensure_models
+from sift_ray.pipeline.align_models import ensure_models, planned_languages, train_models
 from sift_ray.pipeline.annotate import run_annotate
 from sift_ray.pipeline.bin import BINS_NAME, load_rulers, run_bin
 from sift_ray.pipeline.instruct import run_instruct
@@ -15,6 +15,7 @@ from sift_ray.pipeline.release import FOLDER, RELEASE_NAME, run_release
 from sift_ray.pipeline.session import RaySession
 from sift_ray.pipeline.stages import plan_stage
 from sift_ray.pipeline.waves import check_ingredients
+from sift_ray.schema import LANGUAGES
 from sift_ray.storage import MANIFEST_NAME, OutputRoot, StorageError, root_of
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,46 @@ def build(config: Config, restart_from: str | None = None) -> None:
         run_bin(session, config, root, made)
         _instruct(session, config, root, made)
         run_release(session, config, root, made)
+
+
+def align_train(config: Config, languages: list[str] | None = None) -> dict[str, str]:
+    """Train or import the alignment models that the job needs and does not have; plan first if need be.
+
+    Args:
+        config: the job.
+        languages: only these; None: all of the plan.
+
+    Returns:
+        Language → the folder of its model. Without `languages`, one with too little speech to train on is left out.
+
+    Raises:
+        TrainingError: the backend is not one that trains, a language is unknown or not in the plan, or is asked for
+            and has too little speech.
+    """
+    from sift_ray.align.protocol import TrainingError
+
+    backend = config.annotate.align.backend
+    if backend != "viter":
+        raise TrainingError(f"annotate.align.backend is {backend}: only viter has models that are trained on the job")
+    asked = set(languages or ())
+    if unknown := sorted(asked - set(LANGUAGES)):
+        raise TrainingError(f"no language {', '.join(unknown)}; there are {', '.join(LANGUAGES)}")
+    root = root_of(config)
+    with RaySession(config) as session:
+        made = run_plan(config, root)
+        planned = planned_languages(config, root, made)
+        if absent := sorted(asked - planned):
+            raise TrainingError(
+                f"{root.uri}: the plan holds no usable utterance in {', '.join(absent)}; "
+                f"it has {', '.join(sorted(planned)) or 'none at all'}"
+            )
+        places = train_models(session, config, root, made, asked or planned)
+    if short := sorted(language for language in asked if places[language].fingerprint is None):
+        raise TrainingError(
+            f"{', '.join(short)}: too little transcribed speech to train an aligner; lower annotate.align.min_train_s, "
+            "or give a trained model as annotate.align.models"
+        )
+    return {language: f"{root.uri}/{place.folder}" for language, place in places.items() if place.fingerprint}
 
 
 def forget(root: OutputRoot, stage: str) -> None:

@@ -6,8 +6,8 @@ out, so that a job can move to a larger cluster in the middle.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,15 +16,16 @@ import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from sift_ray.config import Config, FeaturesConfig
+from sift_ray.config_align import AlignConfig
 from sift_ray.features.published import BROUHAHA, SQUIM
 from sift_ray.features.speaker_labels import label_identity
 from sift_ray.pipeline.waves import Stage
 from sift_ray.schema import ANNOTATIONS, CLIPPED_FROM, INSTRUCTIONS, UTTERANCES
-from sift_ray.storage import Counts, fingerprint
+from sift_ray.storage import Counts
 
 # Raised by hand when the code of a room changes what it makes of the same input.
 READING_VERSION = 3
-MEASURING_VERSION = 3
+MEASURING_VERSION = 4
 WRITING_VERSION = 1
 
 # Rejects by a rule of ours, of rows that nothing is wrong with: they say nothing about a wave's health.
@@ -81,12 +82,7 @@ def annotate_stage(config: Config, utterances: str, models: Mapping[str, str]) -
     """
     annotate = _content(config.annotate)
     annotate["features"] = _measuring(config.annotate.features)
-    for key in ("models", "train_hours", "min_train_s", "seed"):
-        annotate["align"].pop(key)  # the models' fingerprints stand for these
-    annotate["align"]["dictionaries"] = {
-        language: fingerprint({"text": Path(path).read_text(encoding="utf-8")})
-        for language, path in config.annotate.align.dictionaries.items()
-    }
+    annotate["align"] = _aligning(config.annotate.align)
     return Stage(
         name="annotations",
         schema=ANNOTATIONS,
@@ -100,6 +96,21 @@ def annotate_stage(config: Config, utterances: str, models: Mapping[str, str]) -
         reject_share=_rejected,
         error_budget=config.annotate.error_budget,
     )
+
+
+def _aligning(config: AlignConfig) -> dict[str, Any]:
+    """Return what alignments depend on beside the models, whose fingerprints stand for how they were made."""
+    content = _content(config)
+    for key in ("models", "train_hours", "min_train_s", "seed", "recipe"):
+        content.pop(key)
+    for backend in {"ctc", "mfa"} - {config.backend}:
+        content.pop(backend)
+    for key, path_of in (("dictionaries", config.dictionary), ("g2p", config.g2p_model)):
+        for language in content[key]:
+            path = path_of(language)
+            if path is not None:  # (else it is a name)
+                content[key][language] = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return content
 
 
 def _measuring(config: FeaturesConfig) -> dict[str, Any]:
@@ -200,6 +211,20 @@ def summarise_annotations(table: pa.Table) -> Counts:
         "unknown": _tally([nulls]),
         "flags": {"clipped": pc.sum(pc.greater_equal(ok["clipping_ratio"], CLIPPED_FROM)).as_py() or 0},
         "pitched": _tally([ok.filter(pc.is_valid(ok["pitch_median_hz"]))["corpus"]]),
+        "lexicon": _lexical(ok),
+    }
+
+
+def _lexical(ok: pa.Table) -> dict[str, int | float]:
+    """Count by language the words of transcripts, those that no dictionary has, and those that nothing can say."""
+    spaces = pc.count_substring(ok["phonemes"], " ")
+    said = pc.fill_null(pc.add(spaces, 1), 0)  # `phonemes` has one part for each word but the unpronounced
+    words = pc.add(said, ok["unpronounced_words"])
+    numbers = {"words": words, "oov": ok["oov_words"], "unpronounced": ok["unpronounced_words"]}
+    return {
+        f"{language}/{name}": count
+        for name, column in numbers.items()
+        for language, count in _tally([ok["language"]], column).items()
     }
 
 

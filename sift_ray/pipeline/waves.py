@@ -179,8 +179,13 @@ def sync(path: Path) -> None:
         os.fsync(stream.fileno())
 
 
-def check_ingredients(root: OutputRoot, stage: Stage) -> None:
+def check_ingredients(root: OutputRoot, stage: Stage, *, record: bool = True) -> None:
     """Record what the stage is made from, or stop where what is there was made from something else.
+
+    Args:
+        root: of the job.
+        stage: with what it would be made from now.
+        record: False: nothing is written; for a look ahead, while what the stage is made from is still to be made.
 
     Raises:
         StaleOutputError: naming each difference, and the ways on.
@@ -190,7 +195,8 @@ def check_ingredients(root: OutputRoot, stage: Stage) -> None:
     recorded = read_json(root, path)
     if recorded is None:
         _claim(root, stage)
-        put_json(root, path, {"fingerprint": stage.fingerprint, "ingredients": dict(stage.ingredients)})
+        if record:
+            put_json(root, path, {"fingerprint": stage.fingerprint, "ingredients": dict(stage.ingredients)})
         return
     if recorded.get("fingerprint") != stage.fingerprint:
         raise_stale(root, stage.name, recorded.get("ingredients", {}), stage.ingredients)

@@ -225,6 +225,9 @@ def _reject_table(summary: Summary) -> Table:
         rows.append(("word spans", label, _count(count)))
     for label, count in _largest_first(measured.counts.get("unknown", {})):
         rows.append(("measure", label, _count(count)))
+    for label, count in _largest_first(measured.counts.get("lexicon", {})):
+        if count and not label.endswith("/words"):
+            rows.append(("word", label, _count(count)))
     reasons: dict[str, float] = {}
     for label, count in summary.stages["instructions"].counts.get("rejects", {}).items():
         reason = label.split("/", 1)[1]

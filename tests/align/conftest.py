@@ -1,8 +1,9 @@
-"""One German model, trained once on the demo's clips, whose words' places are known exactly."""
+"""Models trained once on the demo's clips, whose words' places are known exactly."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +31,13 @@ class TrueClip:
 
 @dataclass(frozen=True)
 class Trained:
+    language: str
     folder: Path
     report: TrainingReport
     clips: list[TrueClip]
 
     def aligner(self, min_score: float | None = None) -> ViterAligner:
-        return ViterAligner({"de": self.folder}, min_score=min_score)
+        return ViterAligner({self.language: self.folder}, min_score=min_score)
 
 
 def _samples(path: Path) -> NDArray[np.float32]:
@@ -44,24 +46,45 @@ def _samples(path: Path) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
-def german_clips(tmp_path_factory: pytest.TempPathFactory) -> list[TrueClip]:
+def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[TrueClip]]:
+    """Four minutes of the demo: about fifty seconds of each language."""
     root = tmp_path_factory.mktemp("align") / "demo"
     truth = write_demo(root, seed=0, minutes=4).truth
     onsets = {}
     for line in (truth / "words.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
         onsets[row["utterance_id"]] = tuple(word["start_s"] for word in row["words"])
-    clips = []
+    clips: dict[str, list[TrueClip]] = {}
     for line in (truth / "clips.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        if row["language"] == "de":
-            clip = TrainingClip(row["utterance_id"], row["speaker_id"], _samples(root / row["path"]), row["text"])
-            clips.append(TrueClip(clip, onsets[row["utterance_id"]]))
+        clip = TrainingClip(row["utterance_id"], row["speaker_id"], _samples(root / row["path"]), row["text"])
+        clips.setdefault(row["language"], []).append(TrueClip(clip, onsets[row["utterance_id"]]))
     return clips
 
 
 @pytest.fixture(scope="session")
-def trained(german_clips: list[TrueClip], tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    folder = tmp_path_factory.mktemp("align") / "models" / "de"
-    report = train_model("de", [true.clip for true in german_clips], folder, seed=0)
-    return Trained(folder, report, german_clips)
+def german_clips(demo_clips: dict[str, list[TrueClip]]) -> list[TrueClip]:
+    return demo_clips["de"]
+
+
+@pytest.fixture(scope="session")
+def trained_on(
+    demo_clips: dict[str, list[TrueClip]], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Trained]:
+    """Train a language when first asked for."""
+    models: dict[str, Trained] = {}
+
+    def train(language: str) -> Trained:
+        if language not in models:
+            clips = demo_clips[language]
+            folder = tmp_path_factory.mktemp("align") / "models" / language
+            report = train_model(language, [true.clip for true in clips], folder, seed=0)
+            models[language] = Trained(language, folder, report, clips)
+        return models[language]
+
+    return train
+
+
+@pytest.fixture(scope="session")
+def trained(trained_on: Callable[[str], Trained]) -> Trained:
+    return trained_on("de")

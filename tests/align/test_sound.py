@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sift_ray.align.signal import PAD_S, cepstra, energy_db, frame_count, pad, splice
+from sift_ray.align.signal import PAD_S, Falls, cepstra, energy_db, frame_count, pad, splice
 from sift_ray.schema import SAMPLE_RATE
 
 
@@ -45,3 +46,25 @@ def test_frames_agree_between_measures(samples: int, context: int) -> None:
     assert features.shape == (frame_count(clip.size), 13)
     assert splice(features, context).shape == (features.shape[0], 13 * (2 * context + 1))
     assert energy_db(clip).size == features.shape[0]
+
+
+def _loud_then_quiet(at_s: float) -> np.ndarray:
+    clip = _clip(1.0, 0.2)
+    clip[round(at_s * SAMPLE_RATE) :] *= np.float32(0.05)  # 26 dB less
+    return clip
+
+
+@pytest.mark.parametrize("late_s", [0.0, 0.008, 0.0125, 0.025])
+def test_the_end_of_a_loud_sound_is_found_to_two_milliseconds(late_s: float) -> None:
+    falls = Falls(_loud_then_quiet(0.5))
+    assert falls.near(0.5 + late_s, 0.3) == pytest.approx(0.5, abs=0.002)
+
+
+def test_without_a_fall_nearby_nothing_moves() -> None:
+    falls = Falls(_loud_then_quiet(0.5))
+    assert falls.near(0.3, 0.1) == 0.3  # noise of one level
+    assert falls.near(0.6, 0.1) == 0.6  # the fall is long past
+    assert falls.near(0.52, 0.51) == 0.52  # and may not be looked for so early
+    assert falls.near(0.0, 0.0) == 0.0
+    assert Falls(_loud_then_quiet(0.5)[::-1].copy()).near(0.505, 0.3) == 0.505  # a rise
+    assert Falls(np.zeros(0, np.float32)).near(0.1, 0.0) == 0.1

@@ -38,6 +38,13 @@ def test_the_feature_stage() -> None:
     assert "two workers over twice one" in printed
 
 
+def test_aligning() -> None:
+    printed = benchmark("align", "--quick")
+    assert re.search(r"^the aligner, monophone +\d", printed, re.MULTILINE), printed
+    assert "of which viter itself" in printed
+    assert "two workers over twice one" in printed
+
+
 def test_batches_on_a_device() -> None:
     assert "times real time in batches of 10 s" in benchmark("gpu", "--device", "cpu", "--seconds", "10")
 

@@ -9,6 +9,7 @@ import yaml
 from typer.testing import CliRunner
 
 from sift_ray.cli import app
+from sift_ray.config_file import parse_config
 
 pytestmark = pytest.mark.integration
 
@@ -37,12 +38,24 @@ def test_your_own_corpus(local_ray: None, demo_corpora: Path, tmp_path: Path, mo
     commands = [
         line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines() if "mine.yaml" in line
     ]
-    assert [command[0] for command in commands] == [".venv/bin/sift-ray"] * 3
-    for command, end in zip(commands, ("nothing was written", *["samples as Parquet in"] * 2), strict=True):
+    assert [command[0] for command in commands] == [".venv/bin/sift-ray"] * 5
+    ends = ("nothing was written", *["samples as Parquet in"] * 2, "models/align/es-", "TextGrids in grids")
+    for command, end in zip(commands, ends, strict=True):
         result = runner.invoke(app, command[1:])
         assert result.exit_code == 0, result.output
         assert end in result.output.lower() or end in result.output
         assert Path("out").exists() == ("--dry-run" not in command)
+
+
+def test_sections_shown_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    shown = [block for block in blocks("yaml") if block.startswith("annotate:")]
+    assert len(shown) == 2
+    Path("clips.tsv").touch()
+    for block in shown:
+        for file in re.findall(r"en: (\S+)}", block):
+            Path(file).touch()
+        parse_config(f"output: out\ncorpora: [{{type: manifest, name: mine, path: clips.tsv}}]\n{block}", "README.md")
 
 
 def test_make_targets_are_there() -> None:

@@ -117,3 +117,17 @@ def test_two_audios_make_two_records():
 )
 def test_accents(raw, clean):
     assert display_accent(raw) == clean
+
+
+def test_a_transcript_that_is_not_what_is_heard_is_not_known(facts):
+    made = annotations()
+    reasons = ["low_confidence", "no_path", "no_model", None] * (ROWS // 4)
+    place = made.schema.get_field_index("alignment_reason")
+    doubted = made.set_column(place, made.schema.field(place), pa.array(reasons))
+    read = facts_of(doubted, build_rulers(lambda: [made], BinConfig(min_count=5)))
+    said = {"transcript", "phonemes"}
+    assert said <= {f.key for f in facts[0]}
+    assert not said & {f.key for f in read[0]}
+    assert [f for f in facts[0] if f.key not in said] == read[0]
+    assert read[3] == facts[3]
+    assert "transcript" in {f.key for f in read[3]}

@@ -2,11 +2,20 @@ from pathlib import Path
 
 import pytest
 
-from sift_ray.pipeline.build import forget
+from sift_ray.align.protocol import TrainingError
+from sift_ray.config import Config
+from sift_ray.config_file import parse_config
+from sift_ray.pipeline.build import align_train, forget
 from sift_ray.storage import LocalRoot, StorageError
 
 LEFT = {
-    "plan": ["plan.json", "utterances/_STAGE.json", "utterances/wave=00000/_MANIFEST.json", "models/align/de-1/model"],
+    "plan": [
+        "plan.json",
+        "utterances/_STAGE.json",
+        "utterances/wave=00000/_MANIFEST.json",
+        "models/align/de-1/model",
+        "models/lexicon/1/g2p.zip",
+    ],
     "annotate": [
         "annotations/_STAGE.json",
         "annotations/wave=00000/_MANIFEST.json",
@@ -57,3 +66,31 @@ def test_an_unknown_stage_deletes_nothing(root: LocalRoot) -> None:
     with pytest.raises(StorageError, match="no stage 'anotate'"):
         forget(root, "anotate")
     assert all(root.exists(path) for paths in LEFT.values() for path in paths)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    """A job of one German clip of 3 s."""
+    (tmp_path / "a.wav").write_bytes(b"not read")
+    (tmp_path / "m.tsv").write_text("id\taudio\ttranscript\tlanguage\tduration\na\ta.wav\thallo\tde\t3.0\n")
+    text = f"output: {tmp_path}/out\ncorpora: [{{type: manifest, name: m, path: {tmp_path}/m.tsv}}]\n"
+    return parse_config(text + "plan: {read_headers: false}\n", "job.yaml")
+
+
+def test_training_makes_the_plan_and_tells_which_languages_it_cannot_train(config: Config) -> None:
+    assert align_train(config) == {}  # (3 s are too few, and that is no error where nobody asked)
+    assert LocalRoot(config.output).exists("plan.json")
+    with pytest.raises(TrainingError, match="de: too little transcribed speech"):
+        align_train(config, ["de"])
+    with pytest.raises(TrainingError, match="no usable utterance in fr; it has de"):
+        align_train(config, ["de", "fr"])
+    with pytest.raises(TrainingError, match="no language xx; there are en"):
+        align_train(config, ["xx"])
+    assert not LocalRoot(config.output).exists("annotations/_STAGE.json")
+
+
+def test_other_backends_train_nothing(config: Config) -> None:
+    align = config.annotate.align.model_copy(update={"backend": "none"})
+    off = config.model_copy(update={"annotate": config.annotate.model_copy(update={"align": align})})
+    with pytest.raises(TrainingError, match="backend is none"):
+        align_train(off)

@@ -39,6 +39,14 @@ def config(text: str, *overrides: str) -> Config:
         "instruct.vllm.max_num_seqs=9",
         "annotate.decode.pool.batch_rows=3",
         "annotate.error_budget=0.5",
+        "annotate.align.pool.actors=[3, 9]",
+        "annotate.align.ctc={batch_s: 9}",  # of a backend that is not chosen
+        "annotate.align.mfa={beam: 20}",
+        # of training; the models' fingerprints stand for these
+        "annotate.align.seed=7",
+        "annotate.align.recipe=monophone",
+        "annotate.align.train_hours=1",
+        "annotate.align.min_train_s=1",
         "output=elsewhere",
         "ray.num_cpus=99",
     ],
@@ -64,6 +72,34 @@ def test_how_a_stage_runs_does_not_change_its_fingerprint(text: str, override: s
 def test_what_a_stage_makes_does(text: str, override: str) -> None:
     changed, plain = (annotate_stage(c, "rows", {}) for c in (config(text, override), config(text)))
     assert changed.fingerprint != plain.fingerprint
+
+
+CTC = "annotate.align={{backend: ctc, models: {{en: some/model}}, ctc: {{{}}}}}"
+MFA = "annotate.align={{backend: mfa, models: {{en: english_mfa}}, dictionaries: {{en: english_mfa}}, mfa: {{{}}}}}"
+
+
+@pytest.mark.parametrize(("backend", "key"), [(CTC, "dtype: float16"), (MFA, "beam: 20"), (MFA, "retry_beam: 80")])
+def test_the_chosen_backends_section_counts(text: str, backend: str, key: str) -> None:
+    marks = {annotate_stage(config(text, backend.format(more)), "rows", {}).fingerprint for more in ("", key)}
+    assert len(marks) == 2
+
+
+def test_the_device_and_the_batch_of_a_backend_do_not(text: str) -> None:
+    marks = {
+        annotate_stage(config(text, CTC.format(more)), "rows", {}).fingerprint
+        for more in ("", "device: cpu", "batch_s: 7")
+    }
+    assert len(marks) == 1
+
+
+@pytest.mark.parametrize("key", ["dictionaries", "g2p"])
+def test_a_lexicon_counts_by_its_content_and_not_by_its_path(text: str, tmp_path: Path, key: str) -> None:
+    marks = []
+    for name, content in (("a", b"one w a n\n"), ("b", b"one w a n\n"), ("a", b"one w o n\n")):
+        (tmp_path / name).write_bytes(content)
+        marks.append(annotate_stage(config(text, f"annotate.align.{key}={{en: {tmp_path}/{name}}}"), "rows", {}))
+    assert marks[0].fingerprint == marks[1].fingerprint != marks[2].fingerprint
+    assert annotate_stage(config(text), "rows", {}).fingerprint != marks[0].fingerprint
 
 
 def test_other_weights_at_the_same_path_are_another_stage(text: str, tmp_path: Path) -> None:
@@ -150,6 +186,24 @@ def test_annotations_count_what_was_not_aligned_and_not_measured() -> None:
     assert counts["unaligned"] == {"en/low_confidence": 2}
     assert counts["unknown"] == {"c50_db:too_short": 2, "snr_db:too_short": 1}
     assert counts["rejects"] == {"decode/silent": 1}
+
+
+def test_words_are_counted_where_there_are_transcripts_and_oov_where_there_is_a_dictionary() -> None:
+    rows = [
+        utterance(1, phonemes="hələʊ wɜːld", oov_words=1, unpronounced_words=1),
+        utterance(2, phonemes=None, oov_words=2, unpronounced_words=2),
+        utterance(3),  # no transcript
+        utterance(4, language="de", phonemes="halo", unpronounced_words=0),
+        bad(5, "decode", "silent"),
+    ]
+    counts = summarise_annotations(pa.Table.from_pylist(rows, schema=ANNOTATIONS))
+    assert counts["lexicon"] == {
+        "en/words": 5,
+        "en/oov": 3,
+        "en/unpronounced": 3,
+        "de/words": 1,
+        "de/unpronounced": 0,
+    }
 
 
 def test_instructions_count_pairs_rules_and_tokens() -> None:

@@ -20,6 +20,7 @@ from sift_ray.pipeline.waves import (
     LostRowsError,
     Stage,
     StaleOutputError,
+    check_ingredients,
     run_waves,
     table_digest,
 )
@@ -154,6 +155,16 @@ def test_other_ingredients_stop_the_stage_and_name_the_difference(run: Run) -> N
     with pytest.raises(StaleOutputError, match=r"value: was 1.0, is 2.0(.|\n)*--restart-from numbers"):
         run(stage(2.0))
     assert run.started == [0, 1]
+
+
+def test_a_look_ahead_leaves_no_record_and_sees_other_ingredients(run: Run) -> None:
+    check_ingredients(run.root, stage(1.0), record=False)
+    assert run.root.names("numbers") == []
+    check_ingredients(run.root, stage(2.0), record=False)
+    run(stage(2.0))
+    check_ingredients(run.root, stage(2.0), record=False)
+    with pytest.raises(StaleOutputError, match=r"value: was 2.0, is 1.0"):
+        check_ingredients(run.root, stage(1.0), record=False)
 
 
 def test_a_foreign_wave_is_not_taken_for_ours(run: Run) -> None:

@@ -38,6 +38,7 @@ def root(tmp_path: Path) -> LocalRoot:
         "aligned": {"de": 12},
         "unaligned": {"de/low_confidence": 2},
         "unknown": {"c50_db:too_short": 3},
+        "lexicon": {"de/words": 90, "de/oov": 8, "de/unpronounced": 0},
     }
     wave(root, "annotations", 0, 15, 36.0, annotated)
     pairs: Counts = {
@@ -82,6 +83,12 @@ def test_rejects_are_told_with_their_reasons(root: LocalRoot) -> None:
     text = printed(root)
     for reason in ("decode/silent", "de/low_confidence", "c50_db:too_short", "false_claim", "language"):
         assert reason in text
+
+
+def test_words_that_the_lexicon_lacks_are_told(root: LocalRoot) -> None:
+    lines = [line.split() for line in printed(root).splitlines()]
+    assert ["word", "de/oov", "8"] in lines
+    assert not any(line[:2] in (["word", "de/words"], ["word", "de/unpronounced"]) for line in lines)
 
 
 def test_a_wave_counts_once_its_manifest_is_there(root: LocalRoot) -> None:
