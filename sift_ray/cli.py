@@ -156,8 +156,11 @@ def align_train(
         checked = load_config(config, overrides or ())
         from sift_ray.pipeline import build as stages
 
-        for language, folder in stages.align_train(checked, languages or None).items():
+        made = stages.align_train(checked, languages or None)
+        for language, folder in made.items():
             typer.echo(f"{language}  {folder}")
+        if not made:
+            typer.echo("no model: no language of the plan has as much speech as annotate.align.min_train_s asks for")
 
 
 @app.command("export-textgrid")

@@ -31,7 +31,7 @@ def test_files_are_looked_for_and_found(tmp_path: Path) -> None:
     align = _parsed(tmp_path, f"{{dictionaries: {{en: {tmp_path}/en.dict}}}}")
     assert align.dictionary("en") == tmp_path / "en.dict"
     assert align.dictionary("de") is None
-    with pytest.raises(ConfigError, match="en: .* is a folder; give a file"):
+    with pytest.raises(ConfigError, match=r"en: .* is a folder; give a file"):
         _parsed(tmp_path, f"{{dictionaries: {{en: {tmp_path}}}}}")
     for key in ("models", "dictionaries", "g2p"):
         with pytest.raises(ConfigError, match=rf"job.yaml:5: annotate.align.{key}: en: no such file or folder: gone"):
@@ -45,9 +45,9 @@ def test_names_of_models_are_only_taken_where_a_backend_knows_names(tmp_path: Pa
     align = _parsed(tmp_path, named)
     assert align.model("en") == "english_mfa"
     assert align.dictionary("en") is None
-    with pytest.raises(ConfigError, match="no such file or folder: ./gone"):
+    with pytest.raises(ConfigError, match=r"no such file or folder: ./gone"):
         _parsed(tmp_path, "{backend: ctc, models: {en: ./gone}}")
-    with pytest.raises(ConfigError, match="no such file or folder: english_us_mfa.zip"):
+    with pytest.raises(ConfigError, match=r"no such file or folder: english_us_mfa.zip"):
         _parsed(tmp_path, named.replace("english_us_mfa", "english_us_mfa.zip"))
 
 

@@ -179,7 +179,7 @@ def test_two_workers_may_fetch_a_folder_at_once(tmp_path: Path) -> None:
         together.wait()  # so neither has finished when the other begins
         return read(path)
 
-    root.read = read_together  # type: ignore[method-assign]
+    root.read = read_together
     with ThreadPoolExecutor(2) as pool:
         copies = list(pool.map(lambda _: fetch_folder(root, "m", tmp_path / "cache/m"), range(2)))
     assert copies == [tmp_path / "cache/m"] * 2

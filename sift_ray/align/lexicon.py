@@ -162,7 +162,9 @@ class Lexicon:
             return False, ()
         found = {text: self._dictionary.find(text) for text in said.looked_up}
         # 100 or dr. may be entries themselves; a dictionary without "thousand" must not make "1999" its digits
-        likeliest = said.looked_up if said.plain else {said.looked_up[0], said.texts[0]}
+        likeliest = set(said.looked_up) if said.plain else {said.looked_up[0], said.texts[0]}
+        if said.word.isupper() and len(said.word) > 2:  # usb, an entry that can be no other word
+            likeliest |= {text for text in said.texts if text == said.word.lower()}
         forms = dict.fromkeys(form for forms in found.values() for form in forms)
         return any(found[text] for text in likeliest), tuple(forms)[:MOST_FORMS]
 

@@ -29,7 +29,7 @@ class AlignmentJob:
 
 @dataclass(frozen=True, slots=True)
 class TrainingClip:
-    """One clip to train on; as `AlignmentJob`, with the name that its order is decided by."""
+    """One clip to train on; as `AlignmentJob`, with its name for messages."""
 
     utterance_id: str
     speaker_id: str | None

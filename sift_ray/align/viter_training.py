@@ -71,7 +71,7 @@ log = logging.getLogger(__name__)
 
 Recipe = Literal["auto", "monophone", "triphone", "triphone_lda", "triphone_sat"]
 
-TRIPHONE_S: Final = 240.0
+TRIPHONE_S: Final = 900.0
 LDA_S: Final = 3600.0
 SEED_S: Final = 480.0
 """So much synthetic speech of the same texts goes along with the clips. English, 12.7 minutes of synthetic clips, share

@@ -48,11 +48,14 @@ def speaking_rates(
     counts = {"speaking_rate_g2p_pps": phones, "speaking_rate_pps": phones if aligned is None else aligned}
     columns: dict[str, Any] = {}
     reasons = []
+    rate: float | None
+    reason: str | None
     for column, count in counts.items():
         if count is None or (doubt and column == "speaking_rate_pps"):
-            columns[column], reason = None, doubt or "no_transcript"
+            rate, reason = None, doubt or "no_transcript"
         else:
-            columns[column], reason = speaking_rate(count, speech_s)
+            rate, reason = speaking_rate(count, speech_s)
+        columns[column] = rate
         if reason is not None:
             reasons.append(f"{column}:{reason}")
     if columns["speaking_rate_pps"] is not None:

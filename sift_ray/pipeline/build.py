@@ -117,7 +117,7 @@ def align_train(config: Config, languages: list[str] | None = None) -> dict[str,
     if short := sorted(language for language in asked if places[language].fingerprint is None):
         raise TrainingError(
             f"{', '.join(short)}: too little transcribed speech to train an aligner; lower annotate.align.min_train_s, "
-            "or give a trained model as annotate.align.models"
+            "or give the folder of a trained model as annotate.align.models"
         )
     return {language: f"{root.uri}/{place.folder}" for language, place in places.items() if place.fingerprint}
 

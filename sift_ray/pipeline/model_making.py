@@ -102,13 +102,14 @@ class _Made:
 def _heard() -> Iterator[None]:
     """Let be heard what is logged of alignment: a worker shows nothing by itself, but Ray shows its standard error."""
     told = logging.getLogger("sift_ray.align")
-    handler = logging.StreamHandler()
+    handler, level = logging.StreamHandler(), told.level
     told.addHandler(handler)
     told.setLevel(logging.INFO)
     try:
         yield
     finally:
         told.removeHandler(handler)  # the worker may be given the next language
+        told.setLevel(level)
 
 
 @ray.remote(num_cpus=1, max_retries=1)

@@ -329,3 +329,13 @@ def test_twins_of_a_phone_are_one_to_the_aligner() -> None:
     lexicon = Lexicon("es")
     assert lexicon.folded(tuple(lexicon.pronounce(["M"])[0])) == ("e", "m", "e")
     assert Lexicon("en").folded(("ɛ", "m")) == ("ɛ", "m")
+
+
+def test_initials_that_are_an_entry_are_of_the_dictionary(tmp_path: Path) -> None:
+    path = tmp_path / "d.txt"
+    path.write_text("usb y ɛ s b iː\nus ʌ s\n", encoding="utf-8")
+    lexicon = Lexicon("en", path)
+    _, usb, *_, us = lexicon.lookup("the USB stick in the US")
+    assert usb.from_dictionary
+    assert usb.pronunciations[0] == ("y", "ɛ", "s", "b", "iː")
+    assert not us.from_dictionary  # the country, not the pronoun

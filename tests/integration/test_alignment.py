@@ -30,6 +30,7 @@ pytestmark = pytest.mark.integration
 
 TRAIN_S = 50.0
 SPEAKERS = 10
+MIN_SCORE = "min_score: 0.3"  # the default is for models of minutes of speech; this one has less than one
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ class Listening(logging.Handler):
 
 @pytest.fixture(scope="module")
 def trained(local_ray: None, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Trained:
-    config = corpus.config(tmp_path_factory.mktemp("trained") / "out")
+    config = corpus.config(tmp_path_factory.mktemp("trained") / "out", MIN_SCORE)
     with Listening() as first:
         folders = align_train(config, ["it"])
     assert len(first.told) == 2, first.told
@@ -154,12 +155,15 @@ def test_every_speaker_is_kept_in_less_than_all_speech(trained: Trained, corpus:
     assert report["speakers"] == corpus.speakers
     assert report["clips"] < len(trained.rows)
     assert TRAIN_S <= report["seconds_of_audio"] < TRAIN_S + 7  # (the longest clip has less than 7 s)
+    made = json.loads((trained.folder / MANIFEST_NAME).read_text())
+    assert (made["clips"], made["undecoded"]) == (report["clips"], 0)
+    assert made["audio_s"] == pytest.approx(report["seconds_of_audio"], abs=0.01)
 
 
 @pytest.fixture(scope="module")
 def wrong(trained: Trained, corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> LocalRoot:
     """A job with that model, some wrong transcripts, and other workers: more of them, and smaller batches."""
-    align = f"models: {{it: {trained.folder}}}, pool: {{actors: [3, 3], batch_rows: 2}}"
+    align = f"models: {{it: {trained.folder}}}, pool: {{actors: [3, 3], batch_rows: 2}}, {MIN_SCORE}"
     config = corpus.config(tmp_path_factory.mktemp("wrong") / "out", align, manifest="wrong", batch=4)
     build(config)
     return LocalRoot(config.output)
@@ -223,7 +227,8 @@ def test_an_imported_model_and_its_dictionary_work_from_s3(
     assert sum(row["words"] is not None for row in rows) >= 0.8 * len(rows) - len(corpus.swapped)
     for row in rows:
         said = [word.lower() for word in lexicon.words(row["transcript"])]
-        assert row["oov_words"] == said.count("conferenza") + row["unpronounced_words"]
+        lacking = said.count("conferenza")
+        assert row["oov_words"] == lacking + row["unpronounced_words"]
     (tmp_path / "it.txt").write_text("conferenza k o n f e r e n ts a\n")
     with pytest.raises(StaleOutputError, match=r"dictionaries\.it: was .*, is "):
         annotate(config)

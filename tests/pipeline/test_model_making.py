@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+import ray
 
 from sift_ray.align.protocol import TrainingError
 from sift_ray.config import Config
@@ -30,7 +31,7 @@ def test_every_language_that_failed_is_told_and_every_clip_that_was_left_out(
         raise TrainingError(f"{language}: too noisy")
 
     monkeypatch.setattr(model_making, "_make", Remote)
-    monkeypatch.setattr(model_making.ray, "get", get)
+    monkeypatch.setattr(ray, "get", get)
     monkeypatch.setattr(RaySession, "ensure", lambda *_: None)
     config = Config(output=str(tmp_path), corpora=({"type": "demo", "path": str(tmp_path)},))
     models = [
@@ -48,9 +49,14 @@ def test_every_language_that_failed_is_told_and_every_clip_that_was_left_out(
 
 def test_a_worker_of_many_languages_says_each_thing_once(capsys: pytest.CaptureFixture[str]) -> None:
     log = logging.getLogger("sift_ray.align.anything")
-    for number in range(3):
-        with pytest.raises(ValueError, match="failed"), _heard():
+
+    def work(number: int) -> None:
+        with _heard():
             log.info("line %d", number)
             raise ValueError("failed")
+
+    for number in range(3):
+        with pytest.raises(ValueError, match="failed"):
+            work(number)
     log.info("nobody listens")
     assert capsys.readouterr().err.splitlines() == ["line 0", "line 1", "line 2"]

@@ -10,11 +10,12 @@ import soundfile as sf
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sift_ray import storage
 from sift_ray.align.protocol import TrainingError
 from sift_ray.config import Config, DecodeConfig, StorageConfig
 from sift_ray.config_file import parse_config
-from sift_ray.pipeline.plan import run_plan
 from sift_ray.pipeline import training_speech
+from sift_ray.pipeline.plan import run_plan
 from sift_ray.pipeline.training_speech import POOL_FACTOR, TrainingClips, choose_clips, training_rows
 from sift_ray.schema import SAMPLE_RATE
 from sift_ray.storage import LocalRoot
@@ -140,11 +141,10 @@ def test_waves_without_a_wanted_language_are_not_read(tmp_path: Path, monkeypatc
     config, root = planned(tmp_path, 4)
     plan = run_plan(config, root)
     read: list[str] = []
-    real = training_speech.read_table
 
     def read_table(*arguments: Any) -> pa.Table:
         read.append(arguments[1])
-        return real(*arguments)
+        return storage.read_table(*arguments)
 
     monkeypatch.setattr(training_speech, "read_table", read_table)
     (german,) = training_rows(config, root, plan, {"de": 1e6})["de"].to_pylist()
@@ -156,15 +156,15 @@ def test_waves_without_a_wanted_language_are_not_read(tmp_path: Path, monkeypatc
 def clips_of(folder: Path, lengths_s: list[float | None], **bounds: float) -> TrainingClips:
     """Clips of noise of these lengths; None: a file that is no audio."""
     random = np.random.default_rng(0)
-    rows = []
+    rows: list[dict[str, str | None]] = []
     for number, seconds in enumerate(lengths_s):
         path = folder / f"u{number}.wav"
         if seconds is None:
             path.write_bytes(b"no audio")
         else:
             sf.write(path, random.normal(0, 0.1, round(seconds * SAMPLE_RATE)), SAMPLE_RATE)
-        row = {"utterance_id": f"u{number}", "audio_uri": str(path), "transcript": "hello"}
-        rows.append(row | {"language": "en", "speaker_id": None})
+        row = {"utterance_id": f"u{number}", "audio_uri": str(path), "transcript": "hello", "language": "en"}
+        rows.append({**row, "speaker_id": None})
     asked = {"least_s": 0.0, "most_s": 1e6} | bounds
     return TrainingClips(pa.Table.from_pylist(rows), DecodeConfig(max_s=5.0), StorageConfig(), **asked)
 
