@@ -145,8 +145,6 @@ class Aligning:
 
         if self._aligner is None:
             return [AlignmentFailure("alignment_off", "annotate.align.backend is none")] * len(rows)
-        if language not in self._aligned:
-            return [AlignmentFailure("no_model", f"there is no alignment model for {language!r}")] * len(rows)
         jobs, places = [], []
         outcomes: list[UtteranceAlignment | AlignmentFailure] = [
             AlignmentFailure("no_transcript", "the corpus gives no transcript")
@@ -155,7 +153,11 @@ class Aligning:
             if row["transcript"] and clip is not None:
                 jobs.append(AlignmentJob(clip, row["transcript"], row["speaker_id"]))
                 places.append(place)
-        for place, outcome in zip(places, self._aligner.align(language, jobs), strict=True):
+        if language in self._aligned:
+            found = self._aligner.align(language, jobs)
+        else:
+            found = [AlignmentFailure("no_model", f"there is no alignment model for {language!r}")] * len(jobs)
+        for place, outcome in zip(places, found, strict=True):
             outcomes[place] = outcome
         return outcomes
 

@@ -1,10 +1,11 @@
 """How fast viter's models are trained and clips aligned: against viter called bare, and through Ray with one and two.
 
-    python -m tests.benchmarks.align [--quick]
+    python -m tests.benchmarks.align [--recipe triphone_lda …] [--quick]
 
-First a model of each recipe is trained on the same English speech. Then, on one core, `ViterAligner.align` and a bare
-`viter.Model.align_many` on the same padded clips, tokens and dictionary take turns on every batch; a profile of the
-same batches says where the time goes that viter does not take (Python's own share is a little overstated in it).
+First a model of each recipe (monophones and triphones unless told) is trained on the same English speech. Then, on
+one core, `ViterAligner.align` and a bare `viter.Model.align_many` on the same padded clips, tokens and dictionary take
+turns on every batch; a profile of the same batches says where the time goes that viter does not take (Python's own
+share is a little overstated in it).
 
 Then batches go through Ray Data to the actor that aligns in `annotate`, one of it and two in turns, each with as much
 work; beside that, as what the machine can give, one and two processes without Ray that do the same. Time counts from
@@ -381,9 +382,12 @@ def main() -> None:
     """Print all parts."""
     options = argparse.ArgumentParser(prog="python -m tests.benchmarks.align")
     options.add_argument("--quick", action="store_true", help="half a minute: the figures mean nothing")
-    quick = options.parse_args().quick
-    turns, recipes, ways = 3, RECIPES, {"through Ray": through_ray, "processes without Ray": without_ray}
-    training_s, aligned_s = 900.0, 1200.0
+    options.add_argument("--recipe", choices=RECIPES, action="append", help="train this; may be given again")
+    given = options.parse_args()
+    quick = given.quick
+    turns, recipes = 3, tuple(given.recipe or RECIPES[:2])
+    ways = {"through Ray": through_ray, "processes without Ray": without_ray}
+    training_s, aligned_s = 300.0, 600.0
     if quick:
         turns, recipes, ways = 1, RECIPES[:1], {"through Ray": through_ray}
         training_s, aligned_s = 120.0, 60.0
@@ -402,7 +406,7 @@ def main() -> None:
             )
             for recipe in recipes:
                 against_bare(recipe, folders[recipe], clips, turns)
-        folder = folders["monophone" if quick else "triphone_lda"]
+        folder = folders[recipes[-1]]
         one_and_two(measured_batches(clips) * (1 if quick else 4), turns, ways, folder)
 
 
