@@ -19,7 +19,6 @@ Kind = Literal["acoustic", "dictionary", "g2p"]
 OLDEST: Final = (3, 3)
 TOO_NEW: Final = (3, 5)
 INSTALL: Final = (
-    "use the image `mfa` of docker/, or: "
     f'conda install -c conda-forge "montreal-forced-aligner>={OLDEST[0]}.{OLDEST[1]},<{TOO_NEW[0]}.{TOO_NEW[1]}"'
 )
 
