@@ -144,7 +144,13 @@ _SWITCHES: Final[Mapping[str, Mapping[str, Any]]] = {
 
 
 def recipe_for(seconds: float) -> str:
-    """Return the recipe that `auto` takes for `seconds` of real speech."""
+    """Return the recipe that `auto` takes for `seconds` of real speech.
+
+    Measured on synthetic English, share of the words within 50 ms: with 4.2 minutes 92 % by monophones, 93 % by
+    triphones (200 s of seed speech each); with 12.7 minutes 94 % by both, in a third of the time by monophones. LDA
+    and speaker adaptation have not been measured: LDA is for hours, as in MFA's recipe, and adaptation is never
+    taken by itself.
+    """
     if seconds < TRIPHONE_S:
         return "monophone"
     return "triphone" if seconds < LDA_S else "triphone_lda"

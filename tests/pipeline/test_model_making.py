@@ -47,7 +47,10 @@ def test_every_language_that_failed_is_told_and_every_clip_that_was_left_out(
     ]
 
 
-def test_a_worker_of_many_languages_says_each_thing_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_worker_of_many_languages_says_each_thing_once(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging.root, "handlers", [])  # a command that was run before left one, as a worker has none
     log = logging.getLogger("sift_ray.align.anything")
 
     def work(number: int) -> None:
