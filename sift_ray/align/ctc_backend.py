@@ -15,7 +15,7 @@ from sift_ray.align.ctc_text import CtcVocabulary, Tokens
 from sift_ray.align.ctc_viterbi import CtcPath, best_paths
 from sift_ray.align.inventory import Inventory
 from sift_ray.align.lexicon import Lexicon
-from sift_ray.align.protocol import AlignmentFailure, AlignmentJob, UtteranceAlignment
+from sift_ray.align.protocol import AlignmentFailure, AlignmentJob, UtteranceAlignment, believed
 from sift_ray.align.spoken import readings
 from sift_ray.align.transcripts import MOST_UNPRONOUNCEABLE, SpokenWord, prepare
 from sift_ray.audio.batching import ShrinkingBatches
@@ -99,16 +99,9 @@ class CtcAligner:
             return AlignmentFailure(
                 "aligner_error", "the model's outputs are no numbers; with annotate.align.ctc.dtype float32 they may be"
             )
-        score = utterance_score(text, path)
-        if score < self._min_score:
-            return AlignmentFailure(
-                "low_confidence",
-                f"score {score:.3f} is less than {self._min_score:g}: does the transcript belong to the clip?",
-                score,
-            )
         spans = word_spans(text, path, frame_s=frame_s, duration_s=duration_s)
         phones = sum(end - start for start, end in text.places) if text.by_phones else None
-        return UtteranceAlignment(spans, score, phones)
+        return believed(UtteranceAlignment(spans, utterance_score(text, path), phones), self._min_score)
 
 
 class _Speller:

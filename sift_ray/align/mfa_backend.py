@@ -15,7 +15,7 @@ from sift_ray.align.inventory import Inventory
 from sift_ray.align.mfa_lexicon import MfaLexicon
 from sift_ray.align.mfa_models import INSTALL, MfaSources, check_versions, sources, unpack
 from sift_ray.align.mfa_score import DEFAULT_THRESHOLD, MfaPhone, score
-from sift_ray.align.protocol import AlignError, AlignmentFailure, AlignmentJob, UtteranceAlignment, WordSpan
+from sift_ray.align.protocol import AlignError, AlignmentFailure, AlignmentJob, UtteranceAlignment, WordSpan, believed
 from sift_ray.align.signal import PAD_S, pad
 from sift_ray.align.transcripts import SpokenWord, prepare
 from sift_ray.config_align import AlignConfig, MfaConfig
@@ -61,16 +61,7 @@ class MfaAligner:
         aligner = self._loaded[language]
         if aligner is None:
             return [AlignmentFailure("no_model", f"align.models names no model of MFA for {language!r}")] * len(jobs)
-        return [self._believe(outcome) for outcome in aligner.align(jobs)]
-
-    def _believe(self, outcome: UtteranceAlignment | AlignmentFailure) -> UtteranceAlignment | AlignmentFailure:
-        if isinstance(outcome, UtteranceAlignment) and outcome.score < self._min_score:
-            return AlignmentFailure(
-                "low_confidence",
-                f"score {outcome.score:.3f} is less than {self._min_score:g}: does the transcript belong to the clip?",
-                outcome.score,
-            )
-        return outcome
+        return [believed(outcome, self._min_score) for outcome in aligner.align(jobs)]
 
 
 class _LanguageAligner:

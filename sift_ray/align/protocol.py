@@ -80,6 +80,17 @@ class AlignmentFailure:
     score: float | None = None
 
 
+def believed(outcome: UtteranceAlignment | AlignmentFailure, min_score: float) -> UtteranceAlignment | AlignmentFailure:
+    """Return `outcome`, or the failure `low_confidence` for an alignment that scores less than `min_score`."""
+    if isinstance(outcome, UtteranceAlignment) and outcome.score < min_score:
+        return AlignmentFailure(
+            "low_confidence",
+            f"score {outcome.score:.3f} is less than {min_score:g}: does the transcript belong to the clip?",
+            outcome.score,
+        )
+    return outcome
+
+
 @runtime_checkable
 class Aligner(Protocol):
     """A loaded backend. The result has one entry a job, in the jobs' order, and depends on the job alone."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sift_ray.align.confidence import DEFAULT_THRESHOLD, gather, score, word_scores
 from sift_ray.align.lexicon import Lexicon
 from sift_ray.align.phone_model import observe
-from sift_ray.align.protocol import AlignError, AlignmentFailure, AlignmentJob, UtteranceAlignment, WordSpan
+from sift_ray.align.protocol import AlignError, AlignmentFailure, AlignmentJob, UtteranceAlignment, WordSpan, believed
 from sift_ray.align.signal import PAD_S, pad
 from sift_ray.align.transcripts import SpokenWord, prepare
 from sift_ray.align.viter_engine import RawAlignment, ViterModel, limit_threads
@@ -58,16 +58,7 @@ class ViterAligner:
         if language not in self._loaded:
             self._loaded[language] = _LanguageAligner(language, self._folders[language])
         outcomes = self._loaded[language].align(jobs)
-        return [self._believe(outcome) for outcome in outcomes]
-
-    def _believe(self, outcome: UtteranceAlignment | AlignmentFailure) -> UtteranceAlignment | AlignmentFailure:
-        if isinstance(outcome, UtteranceAlignment) and outcome.score < self._min_score:
-            return AlignmentFailure(
-                "low_confidence",
-                f"score {outcome.score:.3f} is less than {self._min_score:g}: does the transcript belong to the clip?",
-                outcome.score,
-            )
-        return outcome
+        return [believed(outcome, self._min_score) for outcome in outcomes]
 
 
 class _LanguageAligner:
