@@ -7,12 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
-import inspect
 import logging
-import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +18,7 @@ from numpy.typing import NDArray
 from sift_ray.align.ctc_text import CtcVocabulary
 from sift_ray.align.protocol import AlignError
 from sift_ray.config_align import AlignConfig
+from sift_ray.features.pretrained import Pretrained, PretrainedError, heard_alike, padding_options, probe_clips
 from sift_ray.schema import SAMPLE_RATE
 
 if TYPE_CHECKING:
@@ -27,20 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_PROBE_S: Final = (1.0, 3.0)
-_PROBE_TOLERANCE: Final = 1e-4  # of the largest logit; rounding changes 1e-6 of it
-_UNUSED_WEIGHTS: Final = ("masked_spec_embed",)  # of training only; some checkpoints lack them
-# what is read of a checkpoint
-_DESCRIBED: Final = (
-    "config.json",
-    "preprocessor_config.json",
-    "processor_config.json",
-    "vocab.json",
-    "added_tokens.json",
-    "tokenizer_config.json",
-)
-_SAFE_WEIGHTS: Final = ("model*.safetensors", "model.safetensors.index.json")
-_PICKLED_WEIGHTS: Final = ("pytorch_model*.bin", "pytorch_model.bin.index.json")  # where there are no others
+_VOCABULARY: Final = ("vocab.json", "added_tokens.json", "tokenizer_config.json")
 
 
 def ctc_identity(config: AlignConfig, language: str) -> str:
@@ -53,14 +39,12 @@ def ctc_identity(config: AlignConfig, language: str) -> str:
     Raises:
         AlignError: the language has no model; it is neither a folder with a `config.json` nor a hub id.
     """
-    folder = _folder(config, language)
-    if folder is None:
-        parts = ["@".join(_hub_name(config, language))]
-    else:
-        weights = _SAFE_WEIGHTS if any(folder.glob(_SAFE_WEIGHTS[0])) else _PICKLED_WEIGHTS
-        files = sorted({file for pattern in (*_DESCRIBED, *weights) for file in folder.glob(pattern)})
-        listed = "".join(f"{file.name}\0{_digest(file)}\n" for file in files)
-        parts = [f"sha256:{hashlib.sha256(listed.encode()).hexdigest()[:16]}"]
+    checkpoint = _checkpoint(config, language)
+    try:
+        digest = checkpoint.digest()
+    except PretrainedError as error:
+        raise AlignError(str(error)) from None
+    parts = [checkpoint.hub_name if digest is None else f"sha256:{digest[:16]}"]
     for name, file in (("dictionary", config.dictionary(language)), ("g2p", config.g2p_model(language))):
         if file is not None:
             parts.append(f"{name}@{_digest(file)[:16]}")
@@ -94,9 +78,8 @@ def ctc_device(config: AlignConfig) -> str:
 class CtcModel:
     """A checkpoint, ready to hear clips.
 
-    Padding changes what some models hear: of those normalised over time (wav2vec2-base and other `group` norms), of
-    those without an attention mask, and of some that have one. Whether it does is tried out at the start; such models
-    are only given clips of the same length at once.
+    Whether padding changes what the model hears is tried out at the start (`pretrained.probe_clips`); such models are
+    only given clips of the same length at once.
 
     Attributes:
         vocabulary: what its outputs mean.
@@ -113,19 +96,22 @@ class CtcModel:
         """
         import torch
 
-        self._model, self._extractor, folder = _load(config, language)
-        self._which = _which(config, language)
+        checkpoint = _checkpoint(config, language)
+        try:
+            self._model, self._extractor, folder = checkpoint.load("AutoModelForCTC")
+        except PretrainedError as error:
+            raise AlignError(str(error)) from error
         self.vocabulary = CtcVocabulary.read(
             folder, int(self._model.config.pad_token_id), int(self._model.config.vocab_size)
         )
         if self._extractor.sampling_rate != SAMPLE_RATE:
-            raise AlignError(f"{self._which}: takes {self._extractor.sampling_rate} Hz; one for 16000 Hz is needed")
+            raise AlignError(
+                f"{checkpoint.which}: takes {self._extractor.sampling_rate} Hz; one for 16000 Hz is needed"
+            )
         self._device = device
         self._dtype = torch.float32
         self._model.to(device)
-        # (spectrograms of a fixed length are filled up by default, and must be)
-        padding = inspect.signature(type(self._extractor).__call__).parameters.get("padding")
-        self._padding = {"padding": True} if padding is not None and padding.default is False else {}
+        self._padding = padding_options(self._extractor)
         self.hop, self.pads = self._probe()
         wanted = config.ctc.dtype
         self._dtype = getattr(torch, ("float16" if device == "cuda" else "float32") if wanted == "auto" else wanted)
@@ -173,86 +159,23 @@ class CtcModel:
 
     def _probe(self) -> tuple[int, bool]:
         """Return the hop, and whether a clip of noise is heard alike alone and beside a longer one."""
-        noise = np.random.default_rng(0)
-        short, long = (noise.normal(0.0, 0.1, round(s * SAMPLE_RATE)).astype(np.float32) for s in _PROBE_S)
+        short, long = probe_clips(SAMPLE_RATE)
         alone, (count,) = self._logits([short])
         both, (beside, longest) = self._logits([short, long])
         hop = round((len(long) - len(short)) / (longest - beside))
-        if count != beside:
-            return hop, False
-        difference = (alone[0, :count] - both[0, :count]).abs().max()
-        return hop, bool(difference <= _PROBE_TOLERANCE * alone.abs().max())
+        return hop, count == beside and heard_alike(alone[0, :count], both[0, :count])
 
 
-def _which(config: AlignConfig, language: str) -> str:
-    return f"annotate.align.models, {language}: {config.model(language)}"
-
-
-def _folder(config: AlignConfig, language: str) -> Path | None:
-    """Return the folder that a language's model is, or None for a hub id."""
+def _checkpoint(config: AlignConfig, language: str) -> Pretrained:
+    """Return the checkpoint of a language; a hub id may end in `@revision`."""
     model = config.model(language)
     if model is None:
         raise AlignError(f"annotate.align.models names no model for {language!r}")
-    path = Path(model).expanduser()
-    if path.is_dir():
-        if not (path / "config.json").is_file():
-            raise AlignError(f"{_which(config, language)}: the folder holds no config.json; name a saved checkpoint's")
-        return path
-    if model.startswith(("/", ".", "~")) or path.exists() or not re.fullmatch(r"[\w.-]+/[\w.-]+(@[\w./-]+)?", model):
-        raise AlignError(f"{_which(config, language)}: no such folder, nor a hub id like organisation/model@revision")
-    return None
-
-
-def _hub_name(config: AlignConfig, language: str) -> tuple[str, str]:
-    """Return the id and the revision of a model on the hub."""
-    name, _, revision = str(config.model(language)).partition("@")
-    return name, revision or "main"
-
-
-def _load(config: AlignConfig, language: str) -> tuple[Any, Any, Path]:
-    """Return the model in float32, its feature extractor, and the folder that they are of."""
-    folder = _folder(config, language)
-    which = _which(config, language)
-    try:
-        import torch
-        from huggingface_hub import snapshot_download
-        from transformers import AutoConfig, AutoFeatureExtractor, AutoModelForCTC
-        from transformers.utils import logging as transformers_logging
-    except ImportError as error:
-        raise AlignError(
-            f"the backend ctc needs torch and transformers ({error}): pip install 'sift-ray[models]'"
-        ) from error
-    local: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-    try:
-        if folder is None:
-            folder = _downloaded(snapshot_download, *_hub_name(config, language))
-        transformers_logging.disable_progress_bar()  # of each weight, into the log of each worker
-        described = AutoConfig.from_pretrained(folder, **local)
-        extractor = AutoFeatureExtractor.from_pretrained(folder, **local)
-        model, loaded = AutoModelForCTC.from_pretrained(
-            folder, config=described, weights_only=True, output_loading_info=True, **local
-        )
-    except Exception as error:
-        # (a missing file is an OSError, a damaged one whatever torch, safetensors or json say of it)
-        raise AlignError(f"{which}: {' '.join(str(error).split()) or repr(error)}") from error
-    missing = [key for key in sorted(loaded["missing_keys"]) if not key.endswith(_UNUSED_WEIGHTS)]
-    if missing:
-        # transformers makes up what is missing, and the model would hear nonsense
-        raise AlignError(f"{which}: no CTC model was trained here; weights are missing: {', '.join(missing[:5])}")
-    return model.to(torch.float32).eval(), extractor, folder
-
-
-def _downloaded(download: Callable[..., str], model: str, revision: str) -> Path:
-    """Return the folder of a hub id's files in the user's cache; only what is missing is read.
-
-    Weights are those in safetensors, and pickled ones where there are no others.
-    """
-    for weights in (_SAFE_WEIGHTS, _PICKLED_WEIGHTS):
-        patterns = [*_DESCRIBED, *weights]
-        folder = Path(download(model, revision=revision, allow_patterns=patterns, ignore_patterns=["*/*"]))
-        if any(folder.glob(weights[0])):
-            break
-    return folder
+    which = f"annotate.align.models, {language}: {model}"
+    if Path(model).expanduser().exists():
+        return Pretrained(which, model, vocabulary=_VOCABULARY)
+    name, _, revision = model.partition("@")
+    return Pretrained(which, name, revision or None, _VOCABULARY)
 
 
 def _digest(path: Path) -> str:
