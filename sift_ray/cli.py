@@ -187,6 +187,32 @@ def export_textgrid(
 
 
 @app.command()
+def samples(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    tasks: Annotated[list[str] | None, typer.Option("--task", help="only this task; may be given again")] = None,
+    languages: Annotated[list[str] | None, typer.Option("--language", help="only this language")] = None,
+    limit: Annotated[int, typer.Option(min=1, help="at most so many of each task, accepted and rejected")] = 10,
+    accepted: Annotated[bool | None, typer.Option("--accepted/--rejected", help="only these; default both")] = None,
+    debug: Debug = False,
+) -> None:
+    """Print question-answer pairs of each task, with what they rest on or why they were rejected."""
+    with _told(debug):
+        checked = load_config(config, overrides or (), check_paths=False)
+        from sift_ray.report.samples import Wanted, draw_samples, render
+        from sift_ray.schema import LANGUAGES, TASKS
+        from sift_ray.storage import root_of
+
+        for given, there, what in ((tasks, TASKS, "task"), (languages, LANGUAGES, "language")):
+            for name in given or ():
+                if name not in there:
+                    raise ConfigError(f"--{what} {name}: there is no such {what}; there are {', '.join(there)}")
+        fates = frozenset((True, False) if accepted is None else (accepted,))
+        wanted = Wanted(frozenset(tasks or ()), frozenset(languages or ()), fates, limit)
+        render(draw_samples(root_of(checked), wanted), _console())
+
+
+@app.command()
 def build(
     config: ConfigPath,
     overrides: Overrides = None,

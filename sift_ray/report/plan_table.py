@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 import numpy as np
-from rich import box
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from sift_ray.pipeline.plan_preview import Cell, Preview
 from sift_ray.pipeline.stages import NO_ERRORS
+from sift_ray.report.tables import grid
 from sift_ray.schema import LANGUAGES, SPLITS
 
 
@@ -73,21 +72,8 @@ def _counts(cells: Sequence[Cell]) -> tuple[str, ...]:
     )
 
 
-_WORDS = ("corpus", "language", "split", "reason", "why", "for example")
+_WORDS = ("corpus", "language", "split", "reason")
 
 
 def _grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", pad_edge=False, show_edge=False, box=box.SIMPLE_HEAD
-    )
-    for head in heads:
-        told = head in ("why", "for example")  # sentences may take more than a line
-        table.add_column(
-            head,
-            justify="left" if head in _WORDS else "right",
-            no_wrap=not told,
-            overflow="fold" if told else "ellipsis",
-        )
-    for row in rows:
-        table.add_row(*map(Text, row))  # (a path may hold what rich takes for markup)
-    return table
+    return grid(title, heads, rows, words=_WORDS, sentences=("why", "for example"))

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from sift_ray.report.tables import grid
 from sift_ray.schema import LANGUAGES, TASKS
 from sift_ray.storage import Counts, OutputRoot, WaveManifest, add_counts, read_json, read_manifest
 
@@ -108,17 +108,6 @@ def render(summary: Summary, console: Console) -> None:
         console.print(f"{total:,} samples as Parquet in {summary.output}/release", soft_wrap=True)
 
 
-def _grid(title: str, heads: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    table = Table(
-        title=title, title_justify="left", title_style="bold", pad_edge=False, show_edge=False, box=box.SIMPLE_HEAD
-    )
-    for place, head in enumerate(heads):
-        table.add_column(head, justify="left" if place == 0 else "right", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
-
-
 def _count(value: float) -> str:
     return f"{value:,.0f}"
 
@@ -144,7 +133,7 @@ def _progress_table(summary: Summary) -> Table:
                 audio or (f"{_rate(tokens, state.seconds)} tokens/s" if tokens else ""),
             )
         )
-    return _grid("Stages", ("stage", "waves", "rows", "seconds", "rows/s", "speed"), rows)
+    return grid("Stages", ("stage", "waves", "rows", "seconds", "rows/s", "speed"), rows)
 
 
 def _corpus_table(summary: Summary) -> Table:
@@ -164,7 +153,7 @@ def _corpus_table(summary: Summary) -> Table:
     ]
     aligned = sum(measured.counts.get("aligned", {}).values())
     title = "Utterances" + (f" ({_count(aligned)} of them with word spans)" if measured.rows else "")
-    return _grid(title, ("corpus", *LANGUAGES, "all", "hours"), rows)
+    return grid(title, ("corpus", *LANGUAGES, "all", "hours"), rows)
 
 
 def _by_language(cells: Mapping[tuple[str, str], float], names: Iterable[str]) -> list[tuple[str, ...]]:
@@ -190,7 +179,7 @@ def _task_table(summary: Summary) -> Table:
     for task, language, _, accepted, count in _pairs(summary):
         if accepted:
             cells[task, language] = cells.get((task, language), 0) + count
-    return _grid("Instructions accepted", ("task", *LANGUAGES, "all"), _by_language(cells, TASKS))
+    return grid("Instructions accepted", ("task", *LANGUAGES, "all"), _by_language(cells, TASKS))
 
 
 def _yield_table(summary: Summary) -> Table:
@@ -212,7 +201,7 @@ def _yield_table(summary: Summary) -> Table:
         for (of, generator), (good, bad) in sorted(cells.items())
         if of == task
     ]
-    return _grid("Who wrote them", ("task", "generator", "requests", "accepted", "rejected", "yield"), rows)
+    return grid("Who wrote them", ("task", "generator", "requests", "accepted", "rejected", "yield"), rows)
 
 
 def _reject_table(summary: Summary) -> Table:
@@ -235,7 +224,7 @@ def _reject_table(summary: Summary) -> Table:
     rows += [("flagged", label, _count(count)) for label, count in measured.counts.get("flags", {}).items() if count]
     rows += [(f"left out of {name}", "hours", _count(count)) for name, count in summary.left_out.items()]
     rows += [("instruction", reason, _count(count)) for reason, count in _largest_first(reasons)]
-    return _grid("Rejected or unknown, by reason", ("what", "reason", "count"), rows or [("nothing", "", "0")])
+    return grid("Rejected or unknown, by reason", ("what", "reason", "count"), rows or [("nothing", "", "0")])
 
 
 def _largest_first(counts: dict[str, float]) -> list[tuple[str, float]]:
