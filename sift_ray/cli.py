@@ -142,6 +142,40 @@ instruct = _stage_command("instruct", "Write instructions and verify each agains
 release = _stage_command("release", "Publish the accepted instructions as Parquet with a dataset card.")
 
 
+bins_app = typer.Typer(
+    name="bins", help="Look at the rulers that turn measurements into categories.", no_args_is_help=True
+)
+app.add_typer(bins_app)
+
+
+@bins_app.command("show")
+def bins_show(
+    source: Annotated[Path, typer.Argument(metavar="CONFIG|BINS", help="the job's YAML file, or a bins.json")],
+    overrides: Overrides = None,
+    attributes: Annotated[
+        list[str] | None, typer.Option("--attribute", help="only this attribute; may be given again")
+    ] = None,
+    corpora: Annotated[
+        list[str] | None, typer.Option("--corpus", help="only this corpus; '*' is all of them together")
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Print each ruler as a table: where its categories begin and end, and how many values fall into them."""
+    with _told(debug):
+        from sift_ray.metadata.categories import ATTRIBUTES
+        from sift_ray.report.bins_table import render, rulers_in
+        from sift_ray.storage import LocalRoot, root_of
+
+        for name in attributes or ():
+            if name not in ATTRIBUTES:
+                raise ConfigError(f"--attribute {name}: there is no such attribute; there are {', '.join(ATTRIBUTES)}")
+        if source.suffix == ".json":
+            rulers = rulers_in(LocalRoot(source.parent), source.name)
+        else:
+            rulers = rulers_in(root_of(load_config(source, overrides or (), check_paths=False)))
+        render(rulers, _console(), attributes=attributes or (), corpora=corpora or ())
+
+
 @app.command("align-train")
 def align_train(
     config: ConfigPath,

@@ -281,6 +281,8 @@ class BinConfig(Section):
     method: Literal["equal_width", "quantile"] = "equal_width"
     outlier_std: Mapping[str, float] = Field(default_factory=dict)  # attribute → k; default in categories
     min_count: int = Field(20, ge=2)  # a smaller group is judged by the corpus's ruler, then by all
+    by_language: tuple[str, ...] = ()  # attributes that have a ruler for each language of a corpus
+    unknown_gender: Literal["refuse", "all_speakers"] = "refuse"  # whose pitch is judged by one ruler of all speakers
     frozen: str | None = None  # a bins.json from elsewhere
 
     @field_validator("frozen")
@@ -294,11 +296,22 @@ class BinConfig(Section):
     @classmethod
     def _attributes(cls, values: Mapping[str, float]) -> Mapping[str, float]:
         for attribute, k in values.items():
-            if attribute not in ATTRIBUTE_COLUMNS:
-                raise ValueError(f"no attribute {attribute!r}; there are {', '.join(ATTRIBUTE_COLUMNS)}")
+            _known_attribute(attribute)
             if k <= 0:
                 raise ValueError(f"{attribute}: k must be positive, not {k}")
         return values
+
+    @field_validator("by_language")
+    @classmethod
+    def _known(cls, attributes: tuple[str, ...]) -> tuple[str, ...]:
+        for attribute in attributes:
+            _known_attribute(attribute)
+        return attributes
+
+
+def _known_attribute(attribute: str) -> None:
+    if attribute not in ATTRIBUTE_COLUMNS:
+        raise ValueError(f"no attribute {attribute!r}; there are {', '.join(ATTRIBUTE_COLUMNS)}")
 
 
 class SamplingConfig(Section):

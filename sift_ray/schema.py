@@ -201,6 +201,7 @@ FACT: Final = pa.struct(
     [
         pa.field("key", pa.string(), nullable=False),
         pa.field("value", pa.string(), nullable=False),  # the English label, whatever the text's language
+        pa.field("ordinal", pa.int8()),  # place of the label in the order of its attribute's, from 0; null: no order
         pa.field("audio", pa.int8(), nullable=False),  # 0, or 1 for a comparison's second utterance
         pa.field("position", pa.int32(), nullable=False),  # 0 for the utterance, a word's place from 1
     ]

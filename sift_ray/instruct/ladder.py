@@ -107,7 +107,7 @@ class _Run:
             verdict = verify(request.task, request.language, question, answer, request.facts, request.focus, self.seen)
             if verdict.accepted:
                 self.accepted += 1
-                evidence = [fact._asdict() for fact in verdict.evidence]
+                evidence = [fact.to_row() for fact in verdict.evidence]
                 self.keep(self._final(question), answer, None, generator, attempt, evidence)
             else:
                 self.keep(question, answer, verdict.reason, generator, attempt)

@@ -16,7 +16,8 @@ import pyarrow as pa
 
 from sift_ray.config import InstructConfig
 from sift_ray.metadata.categories import ATTRIBUTES, WORD_ATTRIBUTES, WORD_KEY
-from sift_ray.metadata.record import Fact, OrdinalSource, facts_of
+from sift_ray.metadata.mapping import OrdinalSource
+from sift_ray.metadata.record import Fact, facts_of
 from sift_ray.schema import REQUESTS, TASKS
 
 ACOUSTIC: Final = "closed_ended_acoustic_level"
@@ -63,7 +64,7 @@ class Request:
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Request:
         """Read a row of the requests table, as `to_pylist` gives it."""
-        facts = tuple(Fact(f["key"], f["value"], f["audio"], f["position"]) for f in row["facts"])
+        facts = tuple(Fact.from_row(fact) for fact in row["facts"])
         values = {name: row[name] for name in cls.__slots__}
         for name in ("utterance_ids", "audio_uris", "focus"):
             values[name] = tuple(values[name])
@@ -72,7 +73,7 @@ class Request:
     def to_row(self) -> dict[str, Any]:
         """Return the row of `schema.REQUESTS`."""
         row = {name: getattr(self, name) for name in self.__slots__}
-        return {**row, "facts": [fact._asdict() for fact in self.facts]}
+        return {**row, "facts": [fact.to_row() for fact in self.facts]}
 
     def identity(self) -> dict[str, Any]:
         """Return the columns that `schema.INSTRUCTIONS` repeats."""

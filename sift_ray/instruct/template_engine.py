@@ -28,12 +28,13 @@ from sift_ray.instruct.requests import (
     Request,
 )
 from sift_ray.instruct.templates import QuestionsAnswers, Templates, templates
+from sift_ray.metadata.accents import accent_phrase, known_name
 from sift_ray.metadata.categories import ATTRIBUTES, WORD_ATTRIBUTES, WORD_KEY
 from sift_ray.metadata.phrases import Phrases, phrases
 
 _MOST_ORDINAL = 20  # beyond, languages count words as nobody does
 _MOST_VOICE, _MOST_AUDIO = 3, 2  # facts in one open-ended answer
-_BAR = " | "  # in an open question after "advice"
+_BAR = " | "  # in an open question after "advice"; in a text of accents, before the wording for free names
 _ELIDED = re.compile(r"\bla (?=[aeiou])")  # "l'ottava parola"
 _CONTENT_KEYS = ("gender", "age_category", "accent", "language", "transcript")
 
@@ -163,7 +164,8 @@ class _Composer:
         if said is None:
             return []
         text_of = self.texts.content[key]  # type: ignore[index]  # (its keys are literals)
-        answers = tuple(sentence(answer.format(x=said)) for answer in text_of.answers)
+        frames = self._of_accents(text_of.answers, value) if key == "accent" else text_of.answers
+        answers = tuple(sentence(answer.format(x=said)) for answer in frames)
         carried = self._age(value, None) if key == "age_category" else said
         return [Item(text_of.questions, answers, self._slots("voice", carried))]
 
@@ -184,8 +186,19 @@ class _Composer:
         if key == "transcript":
             return self._said(value)
         if key == "accent":
-            return self.texts.quoted(value)
+            return self._accent(value)
         return self.wording.phrase(key, value)
+
+    def _accent(self, name: str) -> str | None:
+        """Word an accent: the dictionary's phrase, or a free name in quotation marks."""
+        return accent_phrase(self.request.language, name) if known_name(name) else self.texts.quoted(name)
+
+    @staticmethod
+    def _of_accents(texts: Sequence[str], *names: str) -> tuple[str, ...]:
+        """Choose the side of each text's bar: the left one takes phrases of the dictionary alone."""
+        free = not all(map(known_name, names))
+        sides = (text.partition(_BAR) for text in texts)
+        return tuple(right if free and bar else left for left, bar, right in sides)
 
     def _said(self, transcript: str) -> str | None:
         """Return a transcript in quotation marks; its full stop would meet the sentence's."""
@@ -308,6 +321,7 @@ class _Composer:
             values = {"x": self._content_value(key, left), "x2": self._content_value(key, right)}
             values["name"] = texts.names[key]
             frames = getattr(texts, f"{key}_{relation}")
+            frames = self._of_accents(frames, left, right) if key == "accent" else frames
             slots = self._two_slots("voice", values["x"], values["x2"])
         return _filled(texts.questions, frames, values, slots)
 
@@ -381,7 +395,8 @@ class _Composer:
         if "age_category" in keys:
             parts.append(self._age(known["age_category"], gender))
         if "accent" in keys:
-            parts.append(texts.accent.format(x=self.texts.quoted(known["accent"])))
+            (frame,) = self._of_accents((texts.accent,), known["accent"])
+            parts.append(frame.format(x=self._accent(known["accent"])))
         return " ".join(parts)
 
     def _age(self, label: str, gender: str | None) -> str:

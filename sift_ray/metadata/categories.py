@@ -172,3 +172,13 @@ def labels_of(key: str) -> tuple[str, ...]:
     if key in ATTRIBUTES:
         return ATTRIBUTES[key].labels
     return VALUES.get(key, ())
+
+
+def ordinal_of(key: str, value: str) -> int | None:
+    """Return the place of `value` in the order of its key's, from 0; None where the values have no order.
+
+    The binned attributes have one, and the age groups.
+    """
+    if key in ATTRIBUTES:
+        return ATTRIBUTES[key].ordinal(value)
+    return AGES.index(value) if key == "age_category" else None

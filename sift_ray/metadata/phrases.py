@@ -14,6 +14,7 @@ from typing import Annotated, Any, Self
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from sift_ray.metadata.accents import accent_phrase
 from sift_ray.metadata.categories import KEYS, labels_of
 from sift_ray.metadata.patterns import expand
 from sift_ray.schema import LANGUAGES
@@ -139,6 +140,7 @@ class _File(_Part):
     ordinals: Listed  # canonical, from the first
     ordinal_forms: Listed = ()  # patterns, one for each of `ordinals`
     ordinal_pattern: str  # beyond those: "{n}th"
+    ordinal_endings: Mapping[str, str] = Field(default_factory=dict)  # by last digit, but after a 1: "{n}st"
     word_nouns: Listed  # what an ordinal counts: "word"
     words_key: str  # in the record: the list of words
     position_key: str  # in the record: a word's place
@@ -181,12 +183,14 @@ class Phrases:
         self.data = data
 
     def phrase(self, key: str, label: str) -> str:
-        """Return the canonical phrase of `label`; values of free keys (transcript, accent, word) as they are.
+        """Return the canonical phrase of `label`, an accent's name in this language, other free text as it is.
 
         Raises:
             KeyError: no such key, or no such label of a key with a closed set.
         """
         entry = self._key(key)
+        if key == "accent":
+            return accent_phrase(self.language, label)
         if not entry.labels:
             return label
         if label not in entry.labels:
@@ -212,7 +216,9 @@ class Phrases:
             raise ValueError(f"positions start at 1, not {position}")
         if position <= len(self.data.ordinals):
             return self.data.ordinals[position - 1]
-        return self.data.ordinal_pattern.replace("{n}", str(position))
+        digits = f"{position:02d}"
+        ending = None if digits[-2] == "1" else self.data.ordinal_endings.get(digits[-1])
+        return (ending or self.data.ordinal_pattern).replace("{n}", str(position))
 
     def expressions(self, key: str, label: str, *, short: bool = False) -> frozenset[str]:
         """Return every wording accepted for `label`, lower case: those that stand alone, or the `short` ones."""

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
-import re
-import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
-import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from sift_ray.metadata.categories import ATTRIBUTES, CONTENT_KEYS, VALUES, WORD_KEY, Attribute
+from sift_ray.metadata.categories import ATTRIBUTES, CONTENT_KEYS, WORD_KEY, ordinal_of
+from sift_ray.metadata.mapping import OrdinalSource, fact_lists
 from sift_ray.metadata.phrases import phrases
-from sift_ray.schema import DOUBTED_TRANSCRIPT
 
 
 class Fact(NamedTuple):
@@ -30,86 +26,31 @@ class Fact(NamedTuple):
     audio: int = 0
     position: int = 0
 
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Fact:
+        """Read a row of `schema.FACT`, as `to_pylist` gives it."""
+        return cls(*(row[name] for name in cls._fields))
 
-class OrdinalSource(Protocol):
-    """What `facts_of` needs of `metadata.bins.Rulers`."""
+    def to_row(self) -> dict[str, Any]:
+        """Return the row of `schema.FACT`: with the label's ordinal, None where the key's values have no order.
 
-    def ordinals(self, attribute: str, values: Any, corpus: Any, gender: Any) -> npt.NDArray[np.int8]:
-        """Return each value's ordinal, -1 where unknown."""
-        ...
-
-
-_ACCENT = re.compile(r"[^\W\d_]+(?:[ '’-][^\W\d_]+){0,4}")
-MOST_ACCENT_LETTERS = 40
-
-
-def display_accent(raw: str | None) -> str | None:
-    """Return a clean accent name, or None where the free text is a story and not a name.
-
-    Common Voice's speakers may write anything: only the first of a comma-separated list is kept, and only if it
-    is at most five words of letters.
-    """
-    if raw is None:
-        return None
-    name = " ".join(re.sub(r"\(.*?\)", " ", unicodedata.normalize("NFC", raw)).split(",")[0].split())
-    if len(name) > MOST_ACCENT_LETTERS or not _ACCENT.fullmatch(name):
-        return None
-    return name
-
-
-_OF_THE_TRANSCRIPT = ("transcript", "phonemes")
+        Raises:
+            ValueError: the value is none of the key's.
+        """
+        return {**self._asdict(), "ordinal": ordinal_of(self.key, self.value)}
 
 
 def facts_of(table: pa.Table, rulers: OrdinalSource) -> list[list[Fact]]:
-    """Return the facts of every row of an annotations table, null being absent.
+    """Return the facts of every row of an annotations table: `mapping.fact_lists`, which has the rules, as Python.
 
-    A transcript that the alignment says is not what is heard is not known, nor are its phonemes.
-
-    Order within a row: acoustic keys, content keys (the reference's order), then the words by position, each with
-    its word-level categories. Words are judged by their utterance's rulers.
+    Args:
+        table: `schema.ANNOTATIONS`.
+        rulers: turns measurements into ordinals.
     """
-    rows = table.num_rows
-    facts: list[list[Fact]] = [[] for _ in range(rows)]
-    corpus, gender = table.column("corpus"), table.column("gender")
-    for attribute in ATTRIBUTES.values():
-        ordinals = rulers.ordinals(attribute.key, table.column(attribute.column), corpus, gender)
-        made = [Fact(attribute.key, label) for label in attribute.labels]
-        for row in np.flatnonzero(ordinals >= 0).tolist():
-            facts[row].append(made[ordinals[row]])
-    doubted = pc.is_in(table.column("alignment_reason"), value_set=pa.array(sorted(DOUBTED_TRANSCRIPT))).to_pylist()
-    for key in CONTENT_KEYS:
-        column = {"age_category": "age"}.get(key, key)
-        allowed = VALUES.get(key)
-        for row, value in enumerate(table.column(column).to_pylist()):
-            known = display_accent(value) if key == "accent" else value
-            if key in _OF_THE_TRANSCRIPT and doubted[row]:
-                continue
-            if known and (allowed is None or known in allowed):
-                facts[row].append(Fact(key, known))
-    _append_word_facts(facts, table, rulers)
-    return facts
-
-
-def _append_word_facts(facts: list[list[Fact]], table: pa.Table, rulers: OrdinalSource) -> None:
-    column = table.column("words").combine_chunks()
-    words = pc.list_flatten(column)
-    if len(words) == 0:
-        return
-    parents = pc.list_parent_indices(column)
-    corpus, gender = table.column("corpus").take(parents), table.column("gender").take(parents)
-    levels: list[tuple[Attribute, npt.NDArray[np.int8]]] = [
-        (a, rulers.ordinals(a.key, pc.struct_field(words, a.word_column), corpus, gender))
-        for a in ATTRIBUTES.values()
-        if a.word_column is not None
-    ]
-    texts = pc.struct_field(words, "word").to_pylist()
-    positions = pc.struct_field(words, "position").to_pylist()
-    for index, row in enumerate(parents.to_pylist()):
-        mine, position = facts[row], positions[index]
-        mine.append(Fact(WORD_KEY, texts[index], 0, position))
-        for attribute, ordinals in levels:
-            if ordinals[index] >= 0:
-                mine.append(Fact(attribute.key, attribute.labels[ordinals[index]], 0, position))
+    lists = fact_lists(table, rulers)
+    flat = lists.flatten()
+    facts = list(map(Fact, *(flat.field(name).to_pylist() for name in Fact._fields)))
+    return [facts[start:end] for start, end in itertools.pairwise(lists.offsets.to_pylist())]
 
 
 _RANK: Mapping[str, int] = {key: rank for rank, key in enumerate((*ATTRIBUTES, *CONTENT_KEYS))}

@@ -1,21 +1,28 @@
-"""bin: the rulers of all annotations, in two passes of small tasks, one a wave; only sums come back to the driver."""
+"""bin: the rulers of all annotations, in passes of small tasks over a few waves each; only sums come back.
+
+Two passes make the rulers (`metadata.bins` says why two), and one counts what they make of the annotations; rulers
+from elsewhere need only the last.
+"""
 
 from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, Protocol, Self, TypeVar
 
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray
 
 from sift_ray.config import BinConfig, Config
-from sift_ray.metadata.bins import Inliers, Moments, finish
+from sift_ray.metadata.bins import count, finish, keep_inliers, measure
+from sift_ray.metadata.bins_file import BinsError, read_bins, write_bins
 from sift_ray.metadata.categories import ATTRIBUTES
-from sift_ray.metadata.rulers import BinsError, Rulers
+from sift_ray.metadata.moments import Inliers, Moments, NearMean
+from sift_ray.metadata.rulers import Group, Rulers
+from sift_ray.metadata.tally import Tally
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Pace
 from sift_ray.pipeline.session import RaySession
@@ -34,8 +41,14 @@ from sift_ray.storage import (
 log = logging.getLogger(__name__)
 
 BINS_NAME = "bins.json"
-BINNING_VERSION = 1
-_COLUMNS = ["status", "corpus", "gender", *(attribute.column for attribute in ATTRIBUTES.values())]
+BINNING_VERSION = 2
+MOST_TASKS: Final = 256
+"""Tasks of a pass: what they bring back waits in the object store, so their number does not grow with the waves."""
+ROWS_A_TASK: Final = 100_000
+"""A task of fewer rows, a tenth of a second's work, would cost more to start than to run."""
+
+_MEASURED = ["status", "corpus", "language", "gender", *(attribute.column for attribute in ATTRIBUTES.values())]
+_COUNTED = [*_MEASURED, "null_reasons"]
 
 
 def run_bin(session: RaySession, config: Config, root: OutputRoot, plan: Plan) -> Rulers:
@@ -49,15 +62,15 @@ def run_bin(session: RaySession, config: Config, root: OutputRoot, plan: Plan) -
     if root.exists(BINS_NAME):
         return load_rulers(config, root, plan)[0]
     waves = _annotated(root, plan)
+    session.ensure(BINS_NAME)
+    tasks = shared_out([wave_files(root, manifest) for manifest in waves], sum(manifest.rows for manifest in waves))
+    rulers = _measure(root, tasks, config.bin) if config.bin.frozen is None else _frozen(config)
+    rulers = _merged("bin: categories", Tally(), root, tasks, _COUNTED, count, rulers).put_into(rulers)
     if config.bin.frozen is not None:
-        frozen = _read_frozen(config)
-        rulers = Rulers.from_json(frozen, config.bin.frozen)
-        _raise_if_measured_otherwise(config, json.loads(frozen))
-    else:
-        session.ensure(BINS_NAME)
-        rulers = _measure(root, waves, config.bin)
+        for gap in gaps(rulers, config.bin):
+            log.warning("%s: %s", config.bin.frozen, gap)
     document = {
-        **json.loads(rulers.to_json()),
+        **json.loads(write_bins(rulers)),
         "measured_by": _measured_by(config),
         "made_from": _ingredients(config, waves),
     }
@@ -80,9 +93,34 @@ def load_rulers(config: Config, root: OutputRoot, plan: Plan) -> tuple[Rulers, s
     ingredients = _ingredients(config, _annotated(root, plan))
     if document.get("made_from") != ingredients:
         raise_stale(root, "bin", document.get("made_from", {}), ingredients)
-    rulers = Rulers.from_json(json.dumps(document), f"{root.uri}/{BINS_NAME}")
-    # the text of the rulers alone: what they were made from does not change what they say
-    return rulers, fingerprint({"rulers": rulers.to_json()}), str(ingredients["annotations"])
+    rulers = read_bins(json.dumps(document), f"{root.uri}/{BINS_NAME}")
+    # the text of the rulers alone: what they were made from, and what they counted, does not change what they say
+    mark = fingerprint({"rulers": write_bins(rulers.with_counts({}, {}))})
+    return rulers, mark, str(ingredients["annotations"])
+
+
+def _frozen(config: Config) -> Rulers:
+    """Return the config's rulers from elsewhere. They settle all but one thing: who of unknown gender is judged."""
+    frozen = _read_frozen(config)
+    rulers = read_bins(frozen, str(config.bin.frozen))
+    _raise_if_measured_otherwise(config, json.loads(frozen))
+    return rulers.without_everyone() if config.bin.unknown_gender == "refuse" else rulers
+
+
+def gaps(rulers: Rulers, config: BinConfig) -> Iterator[str]:
+    """Yield what rulers from elsewhere lack for the data set that they have counted, and for what the config asks."""
+    own = {(group.attribute, group.corpus) for group in rulers.rulers}
+    lacking: dict[str, list[str]] = {}
+    for attribute, corpus in dict.fromkeys((group.attribute, group.corpus) for group in rulers.counts):
+        if (attribute, corpus) not in own:
+            lacking.setdefault(corpus, []).append(attribute)
+    for corpus, attributes in lacking.items():
+        yield f"no rulers of corpus {corpus} for {', '.join(attributes)}: those of all corpora judge it"
+    for attribute, reasons in rulers.unknown.items():
+        if "no_ruler" in reasons:
+            yield f"no ruler for {reasons['no_ruler']:,} values of {attribute}: they have no category"
+        if "unknown_gender" in reasons and config.unknown_gender == "all_speakers":
+            yield f"no ruler of all speakers for {attribute}: those of unknown gender have no category"
 
 
 def _measured_by(config: Config) -> dict[str, str]:
@@ -123,45 +161,66 @@ def _annotated(root: OutputRoot, plan: Plan) -> list[WaveManifest]:
     return finished_waves(root, "annotations", plan.waves, "sift-ray annotate")
 
 
-def _measure(root: OutputRoot, waves: list[WaveManifest], config: BinConfig) -> Rulers:
-    files = [wave_files(root, manifest) for manifest in waves]
-    moments = Moments()
-    for part in _as_done([_first_pass.remote(root, wave) for wave in files]):
-        moments.merge(part)
-    inliers = Inliers(moments.within(config))
+class _Sums(Protocol):
+    """What a pass brings back."""
+
+    def merge(self, other: Self) -> None: ...
+
+
+_S = TypeVar("_S", bound=_Sums)
+_Tasks = list[list[list[str]]]
+"""The files of each wave of each task."""
+
+
+def shared_out(waves: list[list[str]], rows: int) -> _Tasks:
+    """Give each task so many neighbouring waves that it has `ROWS_A_TASK`, and more where there were too many tasks.
+
+    Args:
+        waves: the files of each wave.
+        rows: of all waves together.
+    """
+    most = max(1, min(MOST_TASKS, rows // ROWS_A_TASK))
+    share = -(-len(waves) // most)
+    return [waves[start : start + share] for start in range(0, len(waves), share)]
+
+
+def _measure(root: OutputRoot, tasks: _Tasks, config: BinConfig) -> Rulers:
+    moments = _merged("bin: distributions", Moments(), root, tasks, _MEASURED, measure, config)
+    inliers = Inliers()
     if config.method == "equal_width":
-        for part in _as_done([_second_pass.remote(root, wave, inliers) for wave in files]):
-            inliers.merge(part)
+        near_mean = moments.near_mean(config)
+        inliers = _merged("bin: outliers", inliers, root, tasks, _MEASURED, keep_inliers, config, near_mean)
     return finish(moments, inliers, config)
 
 
-def _as_done(references: list[Any]) -> Iterator[Any]:
-    """Yield results as they come: merging does not depend on the order."""
-    pace = Pace("bin", len(references))
-    while references:
-        ready, references = ray.wait(references)
-        yield ray.get(ready[0])
+def _merged(
+    title: str,
+    sums: _S,
+    root: OutputRoot,
+    tasks: _Tasks,
+    columns: list[str],
+    work: Callable[..., _S],
+    *given: BinConfig | Mapping[Group, NearMean] | Rulers,
+) -> _S:
+    """Return `sums` with those that `work(tables, *given)` makes of every task; their order does not matter."""
+    shared = [ray.put(value) for value in given]  # (once, not once a task)
+    waiting = [_pass.remote(root, waves, columns, work, *shared) for waves in tasks]
+    pace = Pace(title, len(waiting))
+    while waiting:
+        ready, waiting = ray.wait(waiting)
+        sums.merge(ray.get(ready.pop()))
         pace.step()
+    return sums
 
 
 @ray.remote(num_cpus=1, max_retries=2)
-def _first_pass(root: OutputRoot, files: list[str]) -> Moments:
-    moments = Moments()
-    for table in _tables(root, files):
-        moments.add(table)
-    return moments
+def _pass(
+    root: OutputRoot, waves: list[list[str]], columns: list[str], work: Callable[..., _Sums], *given: Any
+) -> _Sums:
+    return work((_good_rows(root, files, columns) for files in waves if files), *given)
 
 
-@ray.remote(num_cpus=1, max_retries=2)
-def _second_pass(root: OutputRoot, files: list[str], intervals: Inliers) -> Inliers:
-    inliers = Inliers(intervals.intervals)
-    for table in _tables(root, files):
-        inliers.add(table)
-    return inliers
-
-
-def _tables(root: OutputRoot, files: list[str]) -> Iterator[pa.Table]:
-    """Yield the good rows of each file; rejected ones shape no ruler."""
-    for file in files:
-        table = read_table(root, file, _COLUMNS)
-        yield table.filter(pc.equal(table["status"], "ok"))
+def _good_rows(root: OutputRoot, files: list[str], columns: list[str]) -> pa.Table:
+    """Return the rows of a wave that were not rejected: the others shape no ruler."""
+    table = pa.concat_tables(read_table(root, file, columns) for file in files)
+    return table.filter(pc.equal(table["status"], "ok"))

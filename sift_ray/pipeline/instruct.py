@@ -24,6 +24,7 @@ from sift_ray.instruct.models import model_revision
 from sift_ray.instruct.prompts import prompt_hash
 from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.instruct.templates import templates_hash
+from sift_ray.metadata.accents import accents_file
 from sift_ray.metadata.phrases import phrase_file
 from sift_ray.metadata.rulers import Rulers
 from sift_ray.pipeline.plan import Plan
@@ -68,7 +69,7 @@ def run_instruct(
 
 def data_file_hashes() -> dict[str, str]:
     """Return the hash of every prompt, template and phrase file: what is written and accepted depends on them."""
-    hashes = {}
+    hashes = {"accents": fingerprint({"text": accents_file()})}
     for language in LANGUAGES:
         hashes[f"templates.{language}"] = templates_hash(language)
         hashes[f"phrases.{language}"] = fingerprint({"text": phrase_file(language)})

@@ -20,14 +20,19 @@ def grid(
     """Return a table whose cells show their text as it is, numbers to the right.
 
     Args:
-        title: above the table.
+        title: above the table, cut to its width; empty for none.
         heads: the columns' names.
         rows: cells, as many as `heads`.
         words: columns to the left; the first column is one in any case.
         sentences: columns to the left that may take more than a line.
     """
     table = Table(
-        title=title, title_justify="left", title_style="bold", pad_edge=False, show_edge=False, box=box.SIMPLE_HEAD
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        pad_edge=False,
+        show_edge=False,
+        box=box.SIMPLE_HEAD,
     )
     for place, head in enumerate(heads):
         told = head in sentences

@@ -85,6 +85,26 @@ def test_age_is_a_decade_or_unknown(text: str | None, age: str | None) -> None:
     assert age_of(text) == age
 
 
+def test_common_voices_ages_are_the_labels_in_order() -> None:
+    said = ("teens", "twenties", "thirties", "fourties", "fifties", "sixties", "seventies", "eighties", "nineties")
+    assert tuple(age_of(label) for label in said) == AGES
+    assert tuple(age_of(f" {label.title()} ") for label in AGES) == AGES
+
+
+def test_every_year_has_the_decade_that_it_is_in() -> None:
+    years = {label: [year for year in range(120) if age_of(str(year)) == label] for label in AGES}
+    assert years["teens"] == list(range(13, 20))
+    for decade, label in enumerate(AGES[1:], start=2):
+        assert years[label] == list(range(10 * decade, 10 * decade + 10))
+    # VCTK's speakers are 18 to 38; a table may hold its ages as floats
+    assert [age_of(year) for year in ("18", "22", "38", "38.0")] == ["teens", "twenties", "thirties", "thirties"]
+
+
+@pytest.mark.parametrize("text", ["20-29", "< 19", "> 89", "-20", "+20", "20.5", "٢٣", "twenty", "adult", "NaN"])
+def test_what_no_corpus_writes_for_an_age_is_not_guessed_at(text: str) -> None:
+    assert age_of(text) is None
+
+
 @given(st.text())
 def test_age_of_anything_is_a_label_or_none(text: str) -> None:
     assert age_of(text) is None or age_of(text) in AGES

@@ -57,7 +57,8 @@ def test_accepted_at_once():
     assert pair["reason"] is None
     assert pair["generator"] == row["model"] == "scripted"
     assert pair["attempt"] == 0
-    assert pair["evidence"] == [{"key": "speaking_rate", "value": "very slowly", "audio": 0, "position": 0}]
+    fact = {"key": "speaking_rate", "value": "very slowly", "ordinal": 0, "audio": 0, "position": 0}
+    assert pair["evidence"] == [fact]
     assert (row["prompt_tokens"], row["cached_tokens"], row["generated_tokens"]) == (100, 80, 20)
     assert row["finish_reason"] == "stop"
     assert engine.script == []

@@ -12,14 +12,14 @@ from sift_ray.instruct.requests import (
     Request,
     plan_requests,
 )
-from sift_ray.metadata.categories import ATTRIBUTES
-from sift_ray.schema import ANNOTATIONS, REQUESTS, TASKS
+from sift_ray.metadata.categories import ATTRIBUTES, labels_of
+from sift_ray.schema import AGES, ANNOTATIONS, REQUESTS, TASKS
 
 
 class FloorRulers:
     """Stands in for rulers: a value's whole part is its ordinal."""
 
-    def ordinals(self, attribute, values, corpus, gender):
+    def ordinals(self, attribute, values, corpus, gender, language):
         labels = len(ATTRIBUTES[attribute].labels)
         numbers = [-1 if v is None else min(int(v), labels - 1) for v in values.to_pylist()]
         return np.array(numbers, dtype=np.int8)
@@ -73,6 +73,21 @@ def test_the_order_of_rows_does_not_matter():
 def test_a_row_survives_the_table():
     for request in plan(annotations(5)):
         assert Request.from_row(request.to_row()) == request
+
+
+def test_an_ordinal_stands_beside_every_ordered_label():
+    made = plan_requests(annotations(12, age="forties"), FloorRulers(), InstructConfig())
+    facts = [fact for row in made.to_pylist() for fact in row["facts"]]
+    for fact in facts:
+        ordered = AGES if fact["key"] == "age_category" else labels_of(fact["key"])
+        if fact["key"] in ("gender", "language") or not ordered:
+            assert fact["ordinal"] is None
+        else:
+            assert ordered[fact["ordinal"]] == fact["value"]
+    assert {f["key"] for f in facts if f["ordinal"] is not None} == {*ATTRIBUTES, "age_category"}
+    # of words, and of the second audio, too
+    assert {f["ordinal"] for f in facts if f["position"] and f["key"] == "average_pitch"} == {1, 2, 3}
+    assert any(f["audio"] == 1 and f["ordinal"] is not None for f in facts)
 
 
 def test_rejected_units_and_units_without_audio_are_not_asked():

@@ -10,6 +10,7 @@ import pytest
 from sift_ray.instruct.requests import Request
 from sift_ray.instruct.template_engine import write_pairs
 from sift_ray.instruct.verify import Duplicates, verify
+from sift_ray.metadata.accents import display_names
 from sift_ray.metadata.categories import ATTRIBUTES, VALUES, WORD_ATTRIBUTES, labels_of
 from sift_ray.metadata.record import Fact
 from sift_ray.schema import LANGUAGES, TASKS
@@ -194,6 +195,133 @@ def test_an_accent_may_stand_in_quotation_marks(left, right):
     assert reason(said.format(f"{left}Irish{right}"), ask, CONTENT) is not None
     prompt = f"Speak with the voice of a woman whose accent is {left}Scottish{right}."
     assert verify(TASKS[-1], "en", prompt, "", FACTS, ("gender", "accent")).accepted
+
+
+ACCENT_ASKED = {
+    "en": "What accent does the speaker have?",
+    "de": "Welchen Akzent hört man?",
+    "fr": "Quel accent a la personne ?",
+    "it": "Che accento ha la persona?",
+    "es": "¿Qué acento tiene la persona?",
+}
+
+
+@pytest.mark.parametrize(
+    ("language", "answer", "rule"),
+    [
+        ("en", "The speaker has a Scottish accent.", None),
+        ("en", "It is Scottish English.", None),
+        ("en", "The speaker has an American accent.", "false_claim"),
+        ("en", "The person has a Polish accent.", "false_claim"),
+        ("en", "The accent is English.", "false_claim"),
+        ("en", "The speaker has an English accent.", "false_claim"),
+        ("de", "Das ist ein schottischer Akzent.", None),
+        ("de", "Die Person spricht mit schottischem Akzent.", None),
+        ("de", "Die Person spricht mit amerikanischem Akzent.", "false_claim"),
+        ("de", "Der Akzent ist englisch.", "false_claim"),
+        ("fr", "La personne a un accent écossais.", None),
+        ("fr", "La personne a un accent québécois.", "false_claim"),
+        ("fr", "La personne parle avec l'accent du sud de la France.", "false_claim"),
+        ("it", "La persona parla con accento scozzese.", None),
+        ("it", "La persona parla con accento romano.", "false_claim"),
+        ("es", "La persona habla con acento escocés.", None),
+        ("es", "Es un acento del norte de España.", "false_claim"),
+    ],
+)
+def test_an_accent_is_read_in_the_texts_language(language, answer, rule):
+    verdict = verify(CONTENT, language, ACCENT_ASKED[language], answer, FACTS)
+    assert verdict.reason == rule, verdict
+    if rule is None:
+        assert verdict.evidence == (Fact("accent", "Scottish"),)
+    unknown = [fact for fact in FACTS if fact.key != "accent"]
+    assert verify(CONTENT, language, ACCENT_ASKED[language], answer, unknown).reason == "unknown_claim"
+
+
+@pytest.mark.parametrize(
+    ("language", "answer", "keys"),
+    [
+        ("en", "The person speaks English with a Scottish accent.", {"accent", "language"}),
+        ("en", "The Scottish person speaks English.", {"accent", "language"}),
+        ("de", "Die Person spricht Deutsch mit schottischem Akzent.", {"accent", "language"}),
+        ("de", "Die Person spricht Deutsch.", {"language"}),
+        ("fr", "La personne parle français avec un accent écossais.", {"accent", "language"}),
+        ("it", "La persona parla italiano con accento scozzese.", {"accent", "language"}),
+        ("es", "La persona habla español con acento escocés.", {"accent", "language"}),
+    ],
+)
+def test_the_language_spoken_stands_beside_an_accent(language, answer, keys):
+    facts = [Fact("accent", "Scottish"), Fact("language", language)]
+    ask = {"en": "What do you hear?", "de": "Was hörst du?", "fr": "Qu'entends-tu ?", "it": "Che cosa senti?"}
+    verdict = verify(CONTENT, language, ask.get(language, "¿Qué oyes?"), answer, facts)
+    assert {fact.key for fact in verdict.evidence} == keys, verdict
+    other = [Fact("accent", "Bavarian"), Fact("language", language)]
+    if "accent" in keys:
+        assert verify(CONTENT, language, ask.get(language, "¿Qué oyes?"), answer, other).reason == "false_claim"
+
+
+def test_two_accents_are_told_apart():
+    ask = "How do the two recordings compare in accent?"
+    facts = [
+        Fact("accent", "American"),
+        Fact("accent", "Scottish", 1),
+        Fact("language", "en"),
+        Fact("language", "en", 1),
+    ]
+    said = "The accent in the first recording is {}, and in the second recording it is {}."
+    for left, right, rule in [
+        ("American", "Scottish", None),
+        ("Scottish", "American", "false_claim"),
+        ("English", "Scottish", "false_claim"),
+        ("American", "Irish", "false_claim"),
+    ]:
+        assert verify(COMPARISON, "en", ask, said.format(left, right), facts).reason == rule
+
+
+def test_nationalities_in_a_transcript_are_no_accents():
+    facts = [Fact("gender", "female"), Fact("transcript", "the American president met the Irish one in Rome")]
+    for answer in (
+        'The woman says "the American president met the Irish one in Rome".',
+        "The woman says the American president met the Irish one in Rome.",
+    ):
+        verdict = verify(CONTENT, "en", "What is said?", answer, facts)
+        assert {fact.key for fact in verdict.evidence} == {"gender", "transcript"}, verdict
+    told = "The woman has an American accent."
+    assert verify(CONTENT, "en", "What accent is it?", told, facts).reason == "unknown_claim"
+    assert verify(CONTENT, "en", "Who speaks here?", "An Italian woman speaks here.", facts).reason == "unknown_claim"
+
+
+def test_a_word_that_may_be_an_accent_is_one_only_where_accents_are_spoken_of():
+    facts = [Fact("age_category", "thirties"), Fact("accent", "Sicilian")]
+    ask = "Quanti anni ha la persona?"
+    assert verify(CONTENT, "it", ask, "La persona è sulla trentina.", facts).reason != "false_claim"
+    said = "La persona parla con cadenza e accento trentina."
+    assert verify(CONTENT, "it", "Che accento ha la persona?", said, facts).reason == "false_claim"
+
+
+def test_a_free_name_is_an_accent_in_any_language():
+    facts = [Fact("accent", "Allgäuerisch")]
+    assert verify(CONTENT, "de", ACCENT_ASKED["de"], "Der Akzent ist Allgäuerisch.", facts).accepted
+    assert verify(CONTENT, "fr", ACCENT_ASKED["fr"], "L'accent est « Allgäuerisch ».", facts).accepted
+    told = "Der Akzent ist schwäbisch."
+    assert verify(CONTENT, "de", ACCENT_ASKED["de"], told, facts).reason == "false_claim"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_templates_about_any_accent_rest_on_it_alone(language):
+    dice = random.Random(language)
+    for name in (*display_names(), "Allgäuerisch"):
+        other = dice.choice([each for each in display_names() if each != name])
+        task = dice.choice((CONTENT, COMPARISON))
+        facts = [Fact("accent", name), *([Fact("accent", other, 1)] if task == COMPARISON else [])]
+        wrong = [Fact("accent", other), *([Fact("accent", name, 1)] if task == COMPARISON else [])]
+        request = Request(1, task, language, "train", "x", ("a",), ("a",), "template", tuple(facts), (), 2, name)
+        pairs = [json.loads(line) for line in write_pairs(request).splitlines()]
+        assert pairs
+        for pair in pairs:
+            verdict = verify(task, language, pair["q"], pair["a"], facts)
+            assert verdict.evidence == tuple(facts), (pair, verdict)
+            refused = verify(task, language, pair["q"], pair["a"], wrong).reason
+            assert refused in ("false_claim", "quote_not_in_transcript"), pair  # (free names stand in quotes)
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,23 @@ def test_aligning() -> None:
     assert "two workers over twice one" in printed
 
 
+def test_the_score_of_alignments() -> None:
+    printed = benchmark("align_confidence", "--quick")
+    assert re.search(r"^\| all \| 12 \| [\d.]+ % \|", printed, re.MULTILINE), printed
+    assert re.search(r"^\| swapped \| 12 \| [\d.]+ % \|", printed, re.MULTILINE), printed
+
+
+def test_metadata() -> None:
+    printed = benchmark("metadata", "--quick")
+    assert re.search(r"^facts +[\d,]+ +\d", printed, re.MULTILINE), printed
+    assert re.search(r"^2 +\d", printed, re.MULTILINE), printed
+
+
+def test_the_verifier() -> None:
+    printed = benchmark("verifier", "--language", "it", "--seconds", "1")
+    assert re.search(r"^\| all \|", printed, re.MULTILINE), printed
+
+
 def test_batches_on_a_device() -> None:
     assert "times real time in batches of 10 s" in benchmark("gpu", "--device", "cpu", "--seconds", "10")
 

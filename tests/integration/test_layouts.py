@@ -139,8 +139,9 @@ ray: {{num_cpus: 6}}
         # (sockets have short names, so Ray stays where it would be)
         elsewhere = {"TMPDIR": str(temporary), "RAY_TMPDIR": tempfile.gettempdir()}
         run_stages(config, tmp_path, ("plan", "annotate"), elsewhere)
-    # the plan's own tables, phonemizer's copies of its library, the mark that onnxruntime leaves of a session
-    known = re.compile(r"sift-ray-plan-.*|tmp\w+/lib[^/]*\.so[^/]*|\.ses")
+    # the plan's own tables, phonemizer's copies of its library, the mark that onnxruntime leaves of a session, the
+    # file of a moment by which Python's tempfile finds out whether a folder can be written to
+    known = re.compile(r"sift-ray-plan-.*|tmp\w+/lib[^/]*\.so[^/]*|\.ses|[a-z0-9_]{8}")
     assert {name for name in seen if not known.fullmatch(name)} == set()
     assert {path.suffix for path in (tmp_path / "out").rglob("*") if path.is_file()} == {".parquet", ".json"}
     rows = rows_of("annotations", tmp_path / "out")

@@ -149,7 +149,7 @@ def test_evidence_is_what_the_tables_say(finished_job: Job, rows: list[dict[str,
         if row["task"] in CLOSED_ENDED:
             assert row["evidence"], f"{row['sample_id']} rests on nothing"
         for evidence in row["evidence"]:
-            fact = Fact(**evidence)
+            fact = Fact.from_row(evidence)
             source = annotated[row["utterance_ids"][fact.audio]]
             assert recomputed(source, bins, fact) == fact.value, (row["sample_id"], fact)
             checked[fact.key] += 1
@@ -163,7 +163,7 @@ def test_every_closed_ended_answer_says_what_its_evidence_says(rows: list[dict[s
     for row in closed:
         question = row["messages"][0]["content"][-1]["text"]
         answer = row["messages"][1]["content"][0]["text"]
-        evidence = [Fact(**fact) for fact in row["evidence"]]
+        evidence = [Fact.from_row(fact) for fact in row["evidence"]]
         verdict = verify(row["task"], row["language"], question, answer, evidence)
         assert verdict.accepted, (row["sample_id"], verdict.reason, verdict.detail, question, answer)
         assert set(verdict.evidence) == set(evidence), row["sample_id"]
@@ -175,7 +175,7 @@ def test_an_answer_does_not_fit_other_evidence(rows: list[dict[str, Any]]) -> No
     for row in rows:
         if row["task"] != "closed_ended_acoustic_level" or row["evidence"][0]["key"] not in ATTRIBUTES:
             continue
-        fact = Fact(**row["evidence"][0])
+        fact = Fact.from_row(row["evidence"][0])
         labels = ATTRIBUTES[fact.key].labels
         other = fact._replace(value=labels[(labels.index(fact.value) + 1) % len(labels)])
         question = row["messages"][0]["content"][-1]["text"]

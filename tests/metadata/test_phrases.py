@@ -8,6 +8,7 @@ import pytest
 
 from sift_ray.instruct.verify.lexicon import lexicon
 from sift_ray.instruct.verify.text import read
+from sift_ray.metadata.accents import accent_phrase
 from sift_ray.metadata.categories import ATTRIBUTES, KEYS, labels_of
 from sift_ray.metadata.patterns import PatternError, expand
 from sift_ray.metadata.phrases import Signals, phrases
@@ -109,8 +110,10 @@ def test_unknown_entries_are_named():
         phrases("pt")
 
 
-def test_values_of_free_keys_pass_through():
-    assert phrases("de").phrase("accent", "Scottish English") == "Scottish English"
+def test_accents_are_worded_and_other_free_text_passes_through():
+    assert phrases("de").phrase("accent", "Scottish") == accent_phrase("de", "Scottish") != "Scottish"
+    assert phrases("de").phrase("accent", "Yorkshire") == "Yorkshire"
+    assert phrases("de").phrase("transcript", "Good morning") == "Good morning"
     assert phrases("de").noun("gender", "female") == "Frau"
     assert phrases("de").noun("average_intensity", "softly") == "leise"
 

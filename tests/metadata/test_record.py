@@ -11,7 +11,8 @@ import pytest
 from sift_ray.config import BinConfig
 from sift_ray.metadata.bins import build_rulers
 from sift_ray.metadata.categories import ATTRIBUTES, KEYS, WORD_ATTRIBUTES, labels_of
-from sift_ray.metadata.record import Fact, display_accent, facts_of, record, render
+from sift_ray.metadata.phrases import phrases
+from sift_ray.metadata.record import Fact, facts_of, record, render
 from sift_ray.schema import ANNOTATIONS, LANGUAGES, conform
 
 ROWS = 40
@@ -63,7 +64,7 @@ def test_null_is_absent(facts):
 
 def test_content_is_normalised(facts):
     values = [{f.key: f.value for f in row if f.position == 0} for row in facts[:4]]
-    assert [v.get("accent") for v in values] == ["Scottish", None, None, "US"]
+    assert [v.get("accent") for v in values] == ["Scottish", None, None, "American"]
     assert [v.get("age_category") for v in values] == ["twenties", None, None, "teens"]
     assert [v.get("gender") for v in values] == ["female", "male", None, "male"]
 
@@ -76,6 +77,60 @@ def test_words_have_their_categories(facts):
     assert not [f for f in facts[1] + facts[2] if f.position]
     # one ruler for both: 180 Hz is not the same for a woman as for a man
     assert all(f.value in labels_of(f.key) for f in words if f.key != "word")
+
+
+def test_the_record_of_all_that_can_be_known_has_the_references_keys():
+    keys = [key for key in KEYS if key != "word"]
+    full = [Fact(key, labels_of(key)[-1] if labels_of(key) else "x") for key in keys]
+    for position, word in ((2, "world"), (1, "hello")):
+        full += [Fact(key, labels_of(key)[0], 0, position) for key in reversed(WORD_ATTRIBUTES)]
+        full.append(Fact("word", word, 0, position))
+    made = record(reversed(full), "en")
+    # as arXiv 2504.09081 prints them: acoustic level, content level, words; `language` is of language identification
+    assert list(made) == [
+        "average_pitch",
+        "pitch_variation",
+        "speaking_rate",
+        "average_intensity",
+        "noise_level",
+        "reverberation",
+        "distortion_level",
+        "speech_quality",
+        "phonemes",
+        "age_category",
+        "accent",
+        "gender",
+        "transcript",
+        "language",
+        "words",
+    ]
+    assert [list(word) for word in made["words"]] == [
+        ["word", "position", "average_pitch", "pitch_variation", "average_intensity"]
+    ] * 2
+    assert made["words"][0] == {
+        "word": "hello",
+        "position": 1,
+        "average_pitch": "very low pitch",
+        "pitch_variation": "very monotone",
+        "average_intensity": "softly",
+    }
+    assert (made["speech_quality"], made["age_category"], made["transcript"]) == (
+        "wonderful speech quality",
+        "nineties",
+        "x",
+    )
+
+
+@pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
+def test_the_records_keys_are_localised_and_apart(language):
+    full = [Fact(key, labels_of(key)[0] if labels_of(key) else "x") for key in KEYS if key != "word"]
+    full += [Fact("word", "x", 0, 1), *(Fact(key, labels_of(key)[0], 0, 1) for key in WORD_ATTRIBUTES)]
+    english, made = record(full, "en"), record(full, language)
+    assert len(made) == len(english)
+    assert set(made) & set(english) <= {"accent"}  # (which is the same in French)
+    (word,) = list(made.values())[-1]
+    assert len(word) == len(english["words"][0])
+    assert list(word)[2:] == [phrases(language).record_key(key) for key in WORD_ATTRIBUTES]
 
 
 def test_record_has_the_references_keys_in_order(facts):
@@ -103,20 +158,20 @@ def test_two_audios_make_two_records():
     assert both == [{"genre": "masculin"}, {"genre": "féminin"}]
 
 
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("England English", "England English"),
-        ("  Süddeutschland ,Bayern", "Süddeutschland"),
-        ("Français de France (Métropole)", "Français de France"),
-        ("I was born abroad and came here when I was three", None),
-        ("???", None),
-        ("", None),
-        (None, None),
-    ],
-)
-def test_accents(raw, clean):
-    assert display_accent(raw) == clean
+def test_a_fact_as_a_row_has_its_ordinal():
+    assert Fact("average_pitch", "quite low pitch", 1, 3).to_row() == {
+        "key": "average_pitch",
+        "value": "quite low pitch",
+        "ordinal": 1,
+        "audio": 1,
+        "position": 3,
+    }
+    assert Fact("age_category", "thirties").to_row()["ordinal"] == 2
+    assert all(Fact(key, "x").to_row()["ordinal"] is None for key in ("transcript", "accent", "word", "gender"))
+    for fact in (Fact("noise_level", "noisy"), Fact("word", "hello", 0, 4)):
+        assert Fact.from_row(fact.to_row()) == fact
+    with pytest.raises(ValueError, match="no label 'loud'"):
+        Fact("average_intensity", "loud").to_row()
 
 
 def test_a_transcript_that_is_not_what_is_heard_is_not_known(facts):

@@ -1,25 +1,229 @@
-from pathlib import Path
+from __future__ import annotations
 
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
 import pytest
 
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
-from sift_ray.metadata.rulers import BinsError
-from sift_ray.pipeline.bin import _measured_by, _raise_if_measured_otherwise
+from sift_ray.metadata.bins import build_rulers, count
+from sift_ray.metadata.bins_file import BinsError, read_bins, write_bins
+from sift_ray.metadata.categories import ATTRIBUTES
+from sift_ray.metadata.rulers import ALL, EVERYONE
+from sift_ray.pipeline.bin import (
+    MOST_TASKS,
+    ROWS_A_TASK,
+    _measured_by,
+    _raise_if_measured_otherwise,
+    gaps,
+    run_bin,
+    shared_out,
+)
+from sift_ray.pipeline.plan import Plan
+from sift_ray.pipeline.session import RaySession
+from sift_ray.pipeline.waves import StaleOutputError, write_parquet
+from sift_ray.schema import ANNOTATIONS, MEASURES, conform
+from sift_ray.storage import LocalRoot, ShardInfo, WaveManifest, wave_folder, write_manifest
+
+from ..seaweed import Seaweed
 
 
-def config(tmp_path: Path, features: str) -> Config:
-    for name in ("clips.tsv", "bins.json"):
-        (tmp_path / name).write_text("")
+def config(tmp_path: Path, section: str = "{}", features: str = "{}", more: str = "") -> Config:
+    (tmp_path / "clips.tsv").touch()
     text = f"output: {tmp_path}/out\ncorpora: [{{type: manifest, name: mine, path: {tmp_path}/clips.tsv}}]\n"
-    return parse_config(
-        f"{text}bin: {{frozen: {tmp_path}/bins.json}}\nannotate: {{features: {features}}}\n", "job.yaml"
-    )
+    return parse_config(f"{text}bin: {section}\nannotate: {{features: {features}}}\n{more}", "job.yaml")
+
+
+def annotations(rows: int, seed: int, corpora: str = "ab") -> pa.Table:
+    """Annotated rows, one in ten of them rejected, with values that no ruler may see."""
+    rng = np.random.default_rng(seed)
+    data: dict[str, Any] = {}
+    for attribute in ATTRIBUTES.values():
+        measure = MEASURES[attribute.column]
+        middle, width = (measure.low + measure.high) / 2, (measure.high - measure.low) / 10
+        data[attribute.column] = rng.normal(middle, width, rows).clip(measure.low, measure.high).tolist()
+    rejected = [index % 10 == 3 for index in range(rows)]
+    data["snr_db"] = [-20.0 if out else max(value, -19.0) for out, value in zip(rejected, data["snr_db"], strict=True)]
+    data["c50_db"] = [None if index % 5 == 0 else value for index, value in enumerate(data["c50_db"])]
+    data["null_reasons"] = [["c50_db:no_decays"] if index % 5 == 0 else [] for index in range(rows)]
+    data["status"] = ["rejected" if out else "ok" for out in rejected]
+    data["gender"] = [["female", "male", None][index % 3] for index in range(rows)]
+    data["corpus"] = [corpora[index % len(corpora)] for index in range(rows)]
+    data["language"] = [["en", "de", "it"][index % 7 % 3] for index in range(rows)]
+    for name in ("utterance_id", "data_source", "split"):
+        data[name] = [name] * rows
+    data["unit_id"] = range(rows)
+    columns = {name: pa.array(list(values), ANNOTATIONS.field(name).type) for name, values in data.items()}
+    return conform(pa.table(columns), ANNOTATIONS)
+
+
+def annotated(root: LocalRoot, waves: list[list[pa.Table]]) -> Plan:
+    """Lay waves of shards down as the annotations of a job."""
+    for number, shards in enumerate(waves):
+        files = []
+        for index, shard in enumerate(shards):
+            name = f"part-{index}.parquet"
+            size = write_parquet(root, f"{wave_folder('annotations', number)}/{name}", shard)
+            files.append(ShardInfo(name=name, rows=shard.num_rows, bytes=size))
+        rows = sum(shard.num_rows for shard in shards)
+        manifest = WaveManifest(
+            stage="annotations",
+            wave=number,
+            rows=rows,
+            id_digest="0",
+            fingerprint="f",
+            files=tuple(files),
+            counts={},
+            started_at="",
+            seconds=0.0,
+            versions={},
+        )
+        write_manifest(root, manifest)
+    return Plan(len(waves), 0, "")
+
+
+def binned(job: Config, plan: Plan) -> dict[str, Any]:
+    """Run the stage; return what bins.json holds."""
+    root = LocalRoot(job.output)
+    with RaySession(job) as session:
+        rulers = run_bin(session, job, root, plan)
+        assert write_bins(run_bin(session, job, root, plan)) == write_bins(rulers)  # (read, not made again)
+    document: dict[str, Any] = json.loads(root.read("bins.json"))
+    assert read_bins(json.dumps(document)).rulers == rulers.rulers
+    return document
 
 
 def test_a_ruler_of_one_backend_does_not_judge_another(tmp_path: Path) -> None:
-    mos, squim = (config(tmp_path, f"{{quality: {quality}}}") for quality in ("dnsmos", "squim"))
+    (tmp_path / "bins.json").touch()
+    mos, squim = (
+        config(tmp_path, f"{{frozen: {tmp_path}/bins.json}}", f"{{quality: {quality}}}")
+        for quality in ("dnsmos", "squim")
+    )
     _raise_if_measured_otherwise(mos, {"measured_by": _measured_by(mos)})
     _raise_if_measured_otherwise(mos, {})  # bins of an earlier version do not say
     with pytest.raises(BinsError, match=r"bins\.json: .* with quality: dnsmos"):
         _raise_if_measured_otherwise(squim, {"measured_by": _measured_by(mos)})
+
+
+@pytest.mark.parametrize("waves", [1, 4, 5, 6, 1279, 1280, 1281, 10_000])
+def test_tasks_are_neither_many_nor_small_however_many_the_waves(waves: int) -> None:
+    files = [[f"{wave}/a", f"{wave}/b"] for wave in range(waves)]
+    wave_rows = 20_000
+    tasks = shared_out(files, waves * wave_rows)
+    assert [wave for task in tasks for wave in task] == files
+    assert len(tasks) <= MOST_TASKS
+    assert all(len(task) * wave_rows >= ROWS_A_TASK for task in tasks[:-1])
+    # and not much larger than that takes
+    assert len(tasks[0]) < 2 * max(5, -(-waves // MOST_TASKS))
+
+
+def test_waves_and_shards_make_what_one_table_does(local_ray: None, tmp_path: Path) -> None:
+    whole = annotations(900, seed=1)
+    shards = [whole.slice(start, 75) for start in range(0, 900, 75)]
+    section = "{unknown_gender: all_speakers, by_language: [speaking_rate, average_pitch], min_count: 60}"
+    job = config(tmp_path, section)
+    plan = annotated(LocalRoot(job.output), [shards[7:9], [], shards[:4], shards[4:7], shards[9:]])
+    document = binned(job, plan)
+    good = whole.filter(pa.array([status == "ok" for status in whole["status"].to_pylist()]))
+    expected = json.loads(write_bins(build_rulers(lambda: [good], job.bin)))
+    assert {key: document[key] for key in expected} == expected
+    every = {(r["attribute"], r["corpus"], r["language"], r["gender"]): r for r in document["rulers"]}
+    assert every["noise_level", ALL, None, None]["count"] == 810
+    assert every["noise_level", ALL, None, None]["low"] > -20.0  # (that of rejected rows)
+    assert every["average_pitch", "a", "de", EVERYONE]["count"] < every["average_pitch", ALL, None, EVERYONE]["count"]
+    assert {entry["judged_by"]["corpus"] for entry in document["rulers"]} == {"a", "b", ALL}
+    assert document["unknown"]["reverberation"] == {"no_decays": sum(v is None for v in good["c50_db"].to_pylist())}
+    for attribute in ATTRIBUTES:
+        held = [sum(g["categories"].values()) for g in document["groups"] if g["attribute"] == attribute]
+        assert sum(held) + sum(document["unknown"][attribute].values()) == 810
+
+
+def test_quantiles_take_one_pass_less_and_come_out_the_same(local_ray: None, tmp_path: Path) -> None:
+    job = config(tmp_path, "{method: quantile}")
+    parts = [annotations(200, seed) for seed in (1, 2)]
+    document = binned(job, annotated(LocalRoot(job.output), [[part] for part in parts]))
+    good = [part.filter(pa.array([s == "ok" for s in part["status"].to_pylist()])) for part in parts]
+    assert document["rulers"] == json.loads(write_bins(build_rulers(lambda: good, job.bin)))["rulers"]
+    with pytest.raises(StaleOutputError, match="method"), RaySession(job) as session:
+        run_bin(session, config(tmp_path, "{method: equal_width}"), LocalRoot(job.output), Plan(2, 0, ""))
+
+
+def frozen_bins(tmp_path: Path, section: str = "{}") -> Path:
+    """Make the bins of corpora a and b elsewhere; return their file."""
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    job = config(folder, section)
+    binned(job, annotated(LocalRoot(job.output), [[annotations(300, seed=5)]]))
+    return Path(job.output) / "bins.json"
+
+
+def test_frozen_bins_judge_other_data_and_say_what_they_lack(
+    local_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = frozen_bins(tmp_path, "{unknown_gender: all_speakers, by_language: [noise_level]}")
+    given = json.loads(file.read_text())
+    given["rulers"] = [ruler for ruler in given["rulers"] if ruler["attribute"] != "reverberation"]
+    file.write_text(json.dumps(given))
+    job = config(tmp_path, f"{{frozen: {file}, unknown_gender: all_speakers}}")
+    other = annotations(400, seed=6, corpora="ac")
+    with caplog.at_level(logging.WARNING, "sift_ray.pipeline.bin"):
+        document = binned(job, annotated(LocalRoot(job.output), [[other]]))
+    assert document["rulers"] == given["rulers"]
+    assert "no rulers of corpus c for average_pitch, pitch_variation, speaking_rate" in caplog.text
+    assert "no ruler for 280 values of reverberation" in caplog.text
+    assert document["unknown"]["reverberation"] == {"no_decays": 80, "no_ruler": 280}
+    judges = {(g["attribute"], g["corpus"]): g["judged_by"]["corpus"] for g in document["groups"]}
+    assert judges["noise_level", "a"] == "a"
+    assert {judge for (_, corpus), judge in judges.items() if corpus == "c"} == {ALL}
+    # what is counted is this data, not that which made the rulers
+    held = [sum(g["categories"].values()) for g in document["groups"] if g["attribute"] == "noise_level"]
+    assert sum(held) == 360
+    # and once more: bins of frozen bins are the same bins
+    again = tmp_path / "again"
+    again.mkdir()
+    second = config(again, f"{{frozen: {tmp_path}/out/bins.json, unknown_gender: all_speakers}}")
+    repeated = binned(second, annotated(LocalRoot(second.output), [[other.slice(200)], [other.slice(0, 200)]]))
+    for key in ("rulers", "groups", "unknown", "method", "min_count"):
+        assert repeated[key] == document[key]
+
+
+def test_a_config_that_refuses_unknown_gender_is_obeyed_under_frozen_bins(local_ray: None, tmp_path: Path) -> None:
+    file = frozen_bins(tmp_path, "{unknown_gender: all_speakers}")
+    job = config(tmp_path, f"{{frozen: {file}}}")
+    document = binned(job, annotated(LocalRoot(job.output), [[annotations(300, seed=8)]]))
+    assert EVERYONE not in {ruler["gender"] for ruler in document["rulers"]}
+    assert document["unknown"]["average_pitch"] == {"unknown_gender": 90}
+
+
+def test_frozen_bins_on_s3_are_read(local_ray: None, seaweed: Seaweed, tmp_path: Path) -> None:
+    file = frozen_bins(tmp_path)
+    seaweed.client.put_object(Bucket=seaweed.bucket, Key="frozen/bins/mine.json", Body=file.read_bytes())
+    job = config(
+        tmp_path,
+        f"{{frozen: 's3://{seaweed.bucket}/frozen/bins/mine.json'}}",
+        more=f"storage: {{endpoint_url: '{seaweed.endpoint}'}}\n",
+    )
+    document = binned(job, annotated(LocalRoot(job.output), [[annotations(200, seed=7)]]))
+    assert document["rulers"] == json.loads(file.read_text())["rulers"]
+    # another file under that name is told from the first
+    seaweed.client.put_object(Bucket=seaweed.bucket, Key="frozen/bins/mine.json", Body=file.read_bytes() + b"\n")
+    with pytest.raises(StaleOutputError, match="frozen"), RaySession(job) as session:
+        run_bin(session, job, LocalRoot(job.output), Plan(1, 0, ""))
+
+
+def test_what_frozen_bins_lack_is_said(tmp_path: Path) -> None:
+    shown, job = annotations(300, seed=5), config(tmp_path, "{unknown_gender: all_speakers}")
+    rulers = build_rulers(lambda: [shown], job.bin)
+    assert list(gaps(rulers, job.bin)) == []
+    refusing = rulers.without_everyone()
+    counted = count([shown], refusing).put_into(refusing)
+    assert list(gaps(counted, config(tmp_path).bin)) == []
+    assert list(gaps(counted, job.bin)) == [
+        f"no ruler of all speakers for {attribute}: those of unknown gender have no category"
+        for attribute in ("average_pitch", "pitch_variation")
+    ]

@@ -2,43 +2,45 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from sift_ray.instruct.verify.claims import Claim, Reading, interpret
 from sift_ray.instruct.verify.known import Known, Place
-from sift_ray.instruct.verify.lexicon import Hit, Lexicon, Meaning
-from sift_ray.instruct.verify.text import Text, find_run, read
+from sift_ray.instruct.verify.lexicon import Hit, Lexicon, Meaning, lexicon
+from sift_ray.instruct.verify.text import Text, read, words
 from sift_ray.instruct.verify.verdict import Refused
+from sift_ray.metadata.accents import accent_forms, display_names, language_cues
 from sift_ray.metadata.record import Fact
 
 _IPA: Final = re.compile(r"[ɑɐɒæəɚɛɜɝɪʊʌɔʃʒθðŋɲɹɾʁʔɡɣβχʎɥɨʉːˈˌ̃]")
 _SLASHED: Final = re.compile(r"/([^/]+)/")
 
 
+class _Wording(NamedTuple):
+    """How a language names an accent: a run of words; a weak one only where accents are spoken of."""
+
+    run: tuple[str, ...]
+    name: str
+    weak: bool
+    tongue: bool  # it names one of the five languages too
+
+
 def interpret_with_accents(
-    text: Text, lexicon: Lexicon, ignore: frozenset[str], skip: frozenset[int], context: frozenset[str], known: Known
+    text: Text, words_: Lexicon, ignore: frozenset[str], skip: frozenset[int], context: frozenset[str], known: Known
 ) -> Reading:
-    """Read `text`, known accents being claims too: an accent is free text, so no dictionary holds it.
+    """Read `text`, the names of accents being claims too: of the known ones, and of all that have a dictionary entry.
 
     One that names a language ("English") is read as the language where the text or its question speaks of languages
-    and not of accents.
+    and not of accents; words of the transcript name no accent that is not known.
     """
-    found: list[Hit] = []
-    own = text.words
-    for value, run in known.accents.items():
-        starts = find_run(run, own)
-        if starts and _names_language(run, lexicon) and _about_language(text, lexicon, context, known):
-            continue
-        for start in starts:
-            span = range(start, start + len(run))
-            if not any(h.start < span.stop and span.start < h.end for h in found):
-                found.append(Hit(span.start, span.stop, (Meaning("claim", "accent", value),)))
+    found = _accent_hits(text, words_, skip, context, known)
     if not found:
-        return interpret(text, lexicon, ignore, skip, context)
+        return interpret(text, words_, ignore, skip, context)
     taken = frozenset(i for hit in found for i in range(hit.start, hit.end))
-    reading = interpret(text, lexicon, ignore, skip | taken, context)
+    reading = interpret(text, words_, ignore, skip | taken, context)
     for hit in found:
         label = hit.meanings[0].label
         reading.claims.append(Claim(hit, text.tokens[hit.start].sentence, (("accent", label),)))
@@ -47,15 +49,95 @@ def interpret_with_accents(
     return reading
 
 
-def _names_language(run: Sequence[str], lexicon: Lexicon) -> bool:
-    hits = lexicon.scan(read(" ".join(run), lexicon.language), frozenset())
-    return any("language" in hit.keys("claim") for hit in hits)
+@functools.cache
+def _accent_words(language: str) -> dict[str, list[_Wording]]:
+    """Map the first words of the dictionary's accents to their wordings, the longest first."""
+    found: dict[str, list[_Wording]] = {}
+    for name in display_names():
+        weak = {tuple(words(form, language)) for form in accent_forms(language, name, weak=True)}
+        strong = {tuple(words(form, language)) for form in accent_forms(language, name)}
+        for run in sorted(weak | strong):
+            wording = _Wording(run, name, run in weak, _names_language(run, lexicon(language)))
+            found.setdefault(run[0], []).append(wording)
+    for wordings in found.values():
+        wordings.sort(key=lambda wording: -len(wording.run))
+    return found
 
 
-def _about_language(text: Text, lexicon: Lexicon, context: frozenset[str], known: Known) -> bool:
-    """Say whether a language's name in `text` is meant as the language that is spoken."""
-    spoken = context.union(*(hit.keys("mention") for hit in lexicon.scan(text, frozenset())))
-    return known.has("language") and "accent" not in spoken
+def _accent_hits(text: Text, words_: Lexicon, skip: frozenset[int], context: frozenset[str], known: Known) -> list[Hit]:
+    candidates = _named_accents(text, words_, skip, known)
+    if not candidates:
+        return []
+    heard = words_.scan(text, frozenset())
+    mentions = [hit for hit in heard if "accent" in hit.keys("mention")]
+    spoken = context.union(*(hit.keys("mention") for hit in heard))
+    sentences = {text.tokens[hit.start].sentence for hit in mentions}
+    touched = {hit.end for hit in mentions} | {hit.start - 1 for hit in mentions}
+    cues = language_cues(words_.language)
+    plain = {text.tokens[start].clause for start, wording in candidates if not wording.tongue}
+    hits: list[Hit] = []
+    for start, wording in candidates:
+        end = start + len(wording.run)
+        mine = wording.run in known.accent_of
+        touching = not touched.isdisjoint(range(start, end))
+        about = text.tokens[start].sentence in sentences or (not mentions and "accent" in context)
+        if wording.tongue and not touching:
+            cued = start > 0 and text.tokens[start - 1].text in cues
+            if mine:
+                other = known.has("language") and ("accent" not in spoken or cued)
+            else:
+                other = not about or cued or text.tokens[start].clause in plain
+            if other:
+                continue
+        if wording.weak and not about:
+            continue
+        if not mine and not touching and known.vocabulary.issuperset(wording.run):
+            continue
+        label = known.accent_of[wording.run] if mine else wording.name
+        hits.append(Hit(start, end, (Meaning("claim", "accent", label),)))
+    return hits
+
+
+def _named_accents(text: Text, words_: Lexicon, skip: frozenset[int], known: Known) -> list[tuple[int, _Wording]]:
+    """Find the wordings of accents, with where they start: the longest at each place, none overlapping.
+
+    What is quoted is one where it is all of the quotation, what repeats the transcript only where it stands alone.
+    """
+    dictionary = _accent_words(words_.language)
+    own: dict[str, list[tuple[str, ...]]] = {}
+    for run in known.accent_of:
+        own.setdefault(run[0], []).append(run)
+    tokens, found = text.tokens, []
+    index = 0
+    while index < len(tokens):
+        first = tokens[index]
+        wordings = dictionary.get(first.text, [])
+        if first.text in own:
+            listed = {wording.run for wording in wordings}
+            free = [_Wording(r, known.accent_of[r], False, False) for r in own[first.text] if r not in listed]
+            wordings = sorted((*wordings, *free), key=lambda wording: -len(wording.run))
+        for wording in wordings:
+            end = index + len(wording.run)
+            inside = tokens[index:end]
+            if (
+                tuple(token.text for token in inside) == wording.run
+                and inside[-1].sentence == first.sentence
+                and inside[-1].quote == first.quote
+                and (first.quote < 0 or text.quotes[first.quote] == wording.run)
+                and not (index in skip and (index - 1 in skip or end in skip))
+            ):
+                found.append((index, wording))
+                index = end
+                break
+        else:
+            index += 1
+    return found
+
+
+def _names_language(run: Sequence[str], words_: Lexicon) -> bool:
+    """Say whether all of `run` is the name of a language: "English", but not "Scottish English"."""
+    hits = words_.scan(read(" ".join(run), words_.language), frozenset())
+    return any("language" in hit.keys("claim") and len(run) == hit.end - hit.start for hit in hits)
 
 
 def check_phonemes(answer: str, known: Known) -> list[Fact]:

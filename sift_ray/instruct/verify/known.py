@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sift_ray.instruct.verify.text import words
 from sift_ray.instruct.verify.verdict import Refused
+from sift_ray.metadata.accents import accent_forms
 from sift_ray.metadata.categories import ATTRIBUTES, WORD_KEY
 from sift_ray.metadata.record import Fact
 
@@ -23,6 +24,13 @@ class Place(NamedTuple):
 def known_of(facts: tuple[Fact, ...], language: str) -> Known:
     """Return the facts of a request, read once for all its pairs; not to be changed."""
     return Known(facts, language)
+
+
+@functools.lru_cache(maxsize=4096)
+def accent_runs(name: str, language: str) -> frozenset[tuple[str, ...]]:
+    """Return every wording of an accent as a run of words, its display name being one."""
+    forms = accent_forms(language, name) | accent_forms(language, name, weak=True) | {name}
+    return frozenset(run for form in forms if (run := tuple(words(form, language))))
 
 
 class Known:
@@ -50,7 +58,9 @@ class Known:
         self.vocabulary = {word for transcript in self.transcripts.values() for word in transcript}
         self.vocabulary |= {word for _, word in self.spoken}
         values = {f.value for found in self.facts.values() for f in found.values() if f.key == "accent"}
-        self.accents = {value: tuple(words(value, language)) for value in sorted(values, key=len, reverse=True)}
+        self.accent_of = {run: value for value in sorted(values) for run in accent_runs(value, language)}
+        """The accent that each wording, a run of words, of a known one names."""
+        self.accents = {" ".join(run): run for run in self.accent_of}
 
     def get(self, place: Place, key: str) -> Fact | None:
         """Return the fact of `key` at `place`, None where it is unknown."""
