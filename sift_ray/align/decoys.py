@@ -10,17 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-LEAST_FRAMES: Final = 3
-"""A phone or a pause lasts 30 ms or more, as in viter."""
-
 _CELLS = 2000  # phones of all decoys of a clip together: long strings need fewer, a chance likeness evens out
 _FEWEST, _MOST = 12, 48
-_NEVER = np.float32(-1e9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,30 +74,8 @@ def path_scores(likelihoods: NDArray[np.float32], strings: PhoneStrings) -> NDAr
     """Return the sum over frames of the best path of each string, float32 `[K]`; about -1e9 where none fits.
 
     Viterbi's search over `likelihoods`, float32 `[frames, columns]`: from the first frame to the last, phone after
-    phone, each at least `LEAST_FRAMES`. All strings go through a frame at once.
+    phone, each at least `LEAST_FRAMES`.
     """
-    frames = likelihoods.shape[0]
-    count, width = strings.columns.shape
-    # the sum of the LEAST_FRAMES frames that end at each: what it takes to enter a phone
-    entering = np.full_like(likelihoods, _NEVER)
-    if frames >= LEAST_FRAMES:
-        entering[LEAST_FRAMES - 1 :] = np.lib.stride_tricks.sliding_window_view(likelihoods, LEAST_FRAMES, 0).sum(2)
-    skipping = np.full((count, width), _NEVER, np.float32)
-    skipping[:, 1:][strings.optional[:, :-1]] = 0.0
-    # two columns before the strings: nothing, and what comes before the first phone
-    recent = [np.full((count, width + 2), _NEVER, np.float32) for _ in range(LEAST_FRAMES)]
-    recent[-1][:, 1] = 0.0
-    staying = np.empty((count, width), np.float32)
-    for frame in range(frames):
-        before = recent[0]
-        current = np.empty((count, width + 2), np.float32)
-        current[:, :2] = _NEVER
-        own = current[:, 2:]
-        np.add(before[:, :-2], skipping, out=own)
-        np.maximum(own, before[:, 1:-1], out=own)
-        own += entering[frame].take(strings.columns)
-        np.add(recent[-1][:, 2:], likelihoods[frame].take(strings.columns), out=staying)
-        np.maximum(own, staying, out=own)
-        recent = [*recent[1:], current]
-    rows = np.arange(count)
-    return np.asarray(np.maximum(recent[-1][rows, strings.last + 2], recent[-1][rows, strings.last + 1]), np.float32)
+    from sift_ray.align.path_kernel import best_paths
+
+    return best_paths(likelihoods, strings.columns, strings.optional, strings.last)

@@ -51,10 +51,10 @@ def observe(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
 def frame_labels(intervals: Sequence[PhoneInterval], frames: int) -> NDArray[np.int64]:
     """Return the index into `intervals` that each frame's centre lies in, -1 outside all."""
     labels = np.full(frames, -1, np.int64)
-    for index, interval in enumerate(intervals):
-        first = int(np.ceil((interval.start_s - WINDOW_S / 2) / STEP_S))
-        last = int(np.ceil((interval.end_s - WINDOW_S / 2) / STEP_S))
-        labels[max(first, 0) : max(last, 0)] = index
+    times = np.array([(interval.start_s, interval.end_s) for interval in intervals]).reshape(-1, 2)
+    edges = np.maximum(np.ceil((times - WINDOW_S / 2) / STEP_S), 0).astype(np.int64)
+    for index, (first, last) in enumerate(edges.tolist()):
+        labels[first:last] = index
     return labels
 
 
@@ -120,9 +120,10 @@ class PhoneModel:
 
     def log_posteriors(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the natural log of each phone's probability, float32 `[frames, P]`."""
-        seen = (splice(features, CONTEXT) - self.mean) / self.scale
-        scores = np.maximum(seen @ self.hidden + self.hidden_bias, 0) @ self.output + self.output_bias
-        return _log_softmax(scores)
+        # (x - mean) / scale @ hidden + bias, with what does not depend on x taken together
+        active = splice(features, CONTEXT) @ (self.hidden / self.scale[:, None])
+        active += self.hidden_bias - (self.mean / self.scale) @ self.hidden
+        return _log_softmax(np.maximum(active, 0, out=active) @ self.output + self.output_bias)
 
     def save(self, path: Path) -> None:
         """Write all of it to `path`, an uncompressed npz."""

@@ -1,18 +1,20 @@
-"""Sound prepared for alignment: faint noise around a clip, frame energies, cepstra.
+"""Sound prepared for alignment: faint noise around a clip, echoes taken off it, frame energies, cepstra.
 
 All of it depends on the one clip alone, so that a clip aligned by itself and in any batch comes out the same.
 """
 
 from __future__ import annotations
 
+import math
 import zlib
-from functools import cache
 from typing import Final
 
 import numpy as np
 import scipy.fft
 from numpy.typing import NDArray
 
+from sift_ray.align.echoes import without_echoes
+from sift_ray.align.mel import MELS, mel_filters
 from sift_ray.schema import SAMPLE_RATE
 
 PAD_S: Final = 0.3
@@ -21,9 +23,9 @@ WINDOW_S: Final = 0.025
 CEPSTRA: Final = 13
 _STEP = round(STEP_S * SAMPLE_RATE)
 _WINDOW = round(WINDOW_S * SAMPLE_RATE)
+_BLOCK = math.gcd(_STEP, _WINDOW)
+_AT_ONCE = 64  # frames: their spectra stay in the processor's cache
 _FFT = 512
-_MELS = 26
-_LOW_HZ, _HIGH_HZ = 20.0, 7600.0
 _PREEMPHASIS = 0.97
 _FLOOR_DB = -100.0
 _UNDER_DB = 50.0
@@ -48,10 +50,13 @@ def _frames(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def energy_db(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the energy of each frame in dB re full scale, float32 `[frames]`, not under -100."""
-    if frame_count(waveform.size) == 0:
-        return np.zeros(0, np.float32)
-    power = np.mean(np.square(_frames(waveform), dtype=np.float32), axis=1)
-    return np.asarray(10.0 * np.log10(np.maximum(power, 10 ** (_FLOOR_DB / 10))), np.float32)
+    blocks = waveform[: waveform.size // _BLOCK * _BLOCK].reshape(-1, _BLOCK)
+    energies = np.einsum("ij,ij->i", blocks, blocks)  # each is part of two or three frames
+    frames = frame_count(waveform.size)
+    power = np.zeros(frames, np.float32)
+    for first in range(_WINDOW // _BLOCK):
+        power += energies[first :: _STEP // _BLOCK][:frames]
+    return np.asarray(10.0 * np.log10(np.maximum(power / _WINDOW, 10 ** (_FLOOR_DB / 10))), np.float32)
 
 
 class Falls:
@@ -91,7 +96,7 @@ class Falls:
 
 
 def pad(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Put `PAD_S` of noise before and after `waveform`, and a breath of noise under all of it.
+    """Put `PAD_S` of noise before and after `waveform`, a breath of noise under all, and take a room's echo off it.
 
     Silence-trimmed clips leave an aligner's silence model untaught, and it swallows a vowel. The noise at the ends
     has the spectrum and level of the quietest tenth of the clip's own frames, kept at least 12 dB under the clip's
@@ -101,28 +106,29 @@ def pad(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     """
     length = round(PAD_S * SAMPLE_RATE)
     waveform = np.ascontiguousarray(waveform, np.float32)
-    source = np.random.default_rng(zlib.crc32(waveform.tobytes()))
+    source = np.random.default_rng(zlib.crc32(waveform.data))
     white = source.standard_normal((2, length), np.float32)
-    noise = np.fft.irfft(np.fft.rfft(white, axis=1) * _background(waveform, length), length, axis=1)
-    padded = np.concatenate([noise[0], waveform, noise[1]], dtype=np.float32)
     levels = energy_db(waveform)
+    noise = np.fft.irfft(np.fft.rfft(white, axis=1) * _background(waveform, levels, length), length, axis=1)
+    padded = np.concatenate([noise[0], waveform, noise[1]], dtype=np.float32)
     loud = float(np.percentile(levels, 95)) if levels.size else _FLOOR_DB
     under = 10 ** (max(loud - _UNDER_DB, _QUIETEST_DB) / 20)
     padded += np.float32(under) * source.standard_normal(padded.size, np.float32)
-    return padded
+    return without_echoes(padded)
 
 
-def _background(waveform: NDArray[np.float32], length: int) -> NDArray[np.float64]:
+def _background(waveform: NDArray[np.float32], levels: NDArray[np.float32], length: int) -> NDArray[np.float64]:
     """Return the amplitude of the quiet parts at each frequency of a transform of `length` samples.
 
-    White noise of unit power through it has the background's power.
+    `levels` is the waveform's `energy_db`. White noise of unit power through it has the background's power.
     """
     bins = np.linspace(0, 1, length // 2 + 1)
-    levels = energy_db(waveform)
     if levels.size == 0:
         return np.zeros(bins.size)
-    quiet = _frames(waveform)[levels <= np.percentile(levels, 10)] * np.hanning(_WINDOW)
-    power = np.mean(np.square(np.abs(np.fft.rfft(quiet, _FFT, axis=1))), axis=0) / np.sum(np.hanning(_WINDOW) ** 2)
+    window = np.hanning(_WINDOW).astype(np.float32)
+    quiet = _frames(waveform)[np.flatnonzero(levels <= np.percentile(levels, 10))]
+    quiet *= window
+    power = np.mean(np.square(np.abs(scipy.fft.rfft(quiet, _FFT, axis=1))), axis=0) / np.sum(window**2)
     amplitude = np.interp(bins, np.linspace(0, 1, power.size), np.sqrt(power))
     loudest = 10 ** ((float(np.median(levels)) - _PAD_BELOW_DB) / 20)
     level = float(np.sqrt(np.mean(np.square(amplitude))))
@@ -135,24 +141,20 @@ def cepstra(waveform: NDArray[np.float32]) -> NDArray[np.float32]:
     Pre-emphasis 0.97, Hamming window, 26 mel bands of 20–7600 Hz, orthonormal DCT-II (Davis and Mermelstein,
     IEEE ASSP 28(4), 1980, with the mel scale of O'Shaughnessy, 1987).
     """
-    if frame_count(waveform.size) == 0:
+    frames = frame_count(waveform.size)
+    if frames == 0:
         return np.zeros((0, CEPSTRA), np.float32)
-    emphasised = np.append(waveform[:1], waveform[1:] - np.float32(_PREEMPHASIS) * waveform[:-1])
-    spectrum = scipy.fft.rfft(_frames(emphasised) * np.hamming(_WINDOW).astype(np.float32), _FFT, axis=1)
-    power = np.square(np.abs(spectrum))
-    bands = np.log(np.maximum(power @ _mel_filters(), 1e-10))
-    coefficients = scipy.fft.dct(bands, type=2, norm="ortho", axis=1)[:, :CEPSTRA]
+    emphasised = _frames(np.append(waveform[:1], waveform[1:] - np.float32(_PREEMPHASIS) * waveform[:-1]))
+    window = np.hamming(_WINDOW).astype(np.float32)
+    filled = np.zeros((min(frames, _AT_ONCE), _FFT), np.float32)
+    bands = np.empty((frames, MELS), np.float32)
+    for first in range(0, frames, _AT_ONCE):
+        part = emphasised[first : first + _AT_ONCE]
+        np.multiply(part, window, out=filled[: len(part), :_WINDOW])
+        spectrum = scipy.fft.rfft(filled[: len(part)], axis=1)
+        bands[first : first + _AT_ONCE] = np.square(np.abs(spectrum)) @ mel_filters(_FFT)
+    coefficients = scipy.fft.dct(np.log(np.maximum(bands, 1e-10)), type=2, norm="ortho", axis=1)[:, :CEPSTRA]
     return np.asarray(coefficients - coefficients.mean(axis=0), np.float32)
-
-
-@cache
-def _mel_filters() -> NDArray[np.float32]:
-    low, high = 1127 * np.log1p(np.array([_LOW_HZ, _HIGH_HZ]) / 700)
-    edges = 700 * np.expm1(np.linspace(low, high, _MELS + 2) / 1127)
-    frequencies = np.arange(_FFT // 2 + 1) * SAMPLE_RATE / _FFT
-    rising = (frequencies[:, None] - edges[:-2]) / (edges[1:-1] - edges[:-2])
-    falling = (edges[2:] - frequencies[:, None]) / (edges[2:] - edges[1:-1])
-    return np.asarray(np.maximum(np.minimum(rising, falling), 0.0), np.float32)
 
 
 def splice(features: NDArray[np.float32], context: int) -> NDArray[np.float32]:

@@ -41,13 +41,23 @@ def test_the_right_phones_are_likelier_than_wrong_ones(model: PhoneModel) -> Non
     assert all(r is not None and w is not None and r > w for r, w in zip(rights, wrongs, strict=True))
 
 
+def test_one_phone_that_fits_not_at_all_costs_no_more_than_its_share(model: PhoneModel) -> None:
+    clip, intervals = tone_clip("aiaiaiai", seed=9)
+    misread = [replace(i, phone="i") if i.word == 4 else i for i in intervals]
+    right, wrong = _measure(model, clip, intervals, 8), _measure(model, clip, misread, 8)
+    assert right.fit > -0.1
+    assert 0.5 / 8 < right.fit - wrong.fit <= 1 / 8
+    assert right.path - wrong.path > 0.5
+
+
 def test_words_laid_over_too_little_of_the_sound_score_less(model: PhoneModel) -> None:
     clip, intervals = tone_clip("aaaaaa", seed=4)
     squeezed = [PhoneInterval("a", 0.4 + 0.03 * i, 0.43 + 0.03 * i, i) for i in range(6)]
     silence = [PhoneInterval("sil", 0.0, 0.4, -1), PhoneInterval("sil", 0.58, 1.4, -1)]
     right = _measure(model, clip, intervals, 6)
     wrong = _measure(model, clip, [silence[0], *squeezed, silence[1]], 6)
-    assert (right.squeezed, wrong.squeezed) == (0.0, 1.0)
+    assert (right.squeezed, wrong.squeezed) == (0.0, 0.5)
+    assert right.path == wrong.path  # of the transcript and the sound alone
     assert right.uncovered_s == 0
     assert 0.1 < wrong.uncovered_s <= 0.75
     assert wrong.silence_likeness < right.silence_likeness
@@ -56,13 +66,15 @@ def test_words_laid_over_too_little_of_the_sound_score_less(model: PhoneModel) -
 
 def test_each_kind_of_evidence_moves_the_score_its_way(model: PhoneModel) -> None:
     clip, intervals = tone_clip("aiia", seed=9)
-    evidence = replace(_measure(model, clip, intervals, 4), path=-2.0, advantage=0.6, silence_likeness=-1.0)
+    evidence = replace(_measure(model, clip, intervals, 4), path=-2.0, advantage=0.6, silence_likeness=-1.0, fit=-0.4)
     worse = {
+        "path": replace(evidence, path=-4.0),
+        "fit": replace(evidence, fit=-0.9),
         "advantage": replace(evidence, advantage=0.3),
         "distinction": replace(evidence, distinction=0.0),
         "silence_likeness": replace(evidence, silence_likeness=-3.0),
         "uncovered_s": replace(evidence, uncovered_s=0.8),
-        "squeezed": replace(evidence, squeezed=0.5),
+        "squeezed": replace(evidence, squeezed=0.3),
     }
     for name, less in worse.items():
         assert score(less) < score(evidence), name
@@ -81,7 +93,8 @@ def test_scores_of_words_rise_with_their_likeness_and_are_none_without_frames(mo
 def test_nothing_aligned_is_the_least_evidence(model: PhoneModel) -> None:
     clip, _ = tone_clip("aia")
     evidence = _measure(model, clip, [], 0)
-    assert (evidence.path, evidence.advantage, evidence.distinction, evidence.phones) == (-8.0, 0.0, 0.0, 0)
+    assert (evidence.path, evidence.fit, evidence.advantage, evidence.distinction) == (-8.0, -1.0, 0.0, 0.0)
+    assert evidence.phones == 0
     assert score(evidence) < DEFAULT_THRESHOLD
 
 

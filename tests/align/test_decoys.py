@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import itertools
 
+import numba
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from sift_ray.align.decoys import LEAST_FRAMES, PhoneStrings, decoys_of, path_scores
+from sift_ray.align.decoys import PhoneStrings, decoys_of, path_scores
+from sift_ray.align.path_kernel import LEAST_FRAMES, compiled
 
 String = tuple[list[int], list[bool]]
 
@@ -31,6 +33,10 @@ def _by_hand(likelihoods: NDArray[np.float32], phones: list[int], starts: list[b
     return best
 
 
+def _twice(number: int) -> int:
+    return 2 * number
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_paths_are_the_best_that_there_are(seed: int) -> None:
     source = np.random.default_rng(seed)
@@ -52,6 +58,13 @@ def test_a_string_too_long_for_the_clip_has_no_path() -> None:
     assert scores[0] == 0
     assert scores[1] < -1e8
     assert (path_scores(likelihoods[:0], _of(([1], [True]))) < -1e8).all()
+
+
+def test_where_nothing_can_be_written_searches_are_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(numba.config, "CACHE_LOCATOR_CLASSES", "ZipCacheLocator")  # this file is in no zip
+    with pytest.raises(RuntimeError, match="cannot cache"):
+        numba.njit(cache=True)(_twice)
+    assert compiled(_twice, "int64(int64)")(21) == 42
 
 
 def test_decoys_are_as_long_as_the_transcript_start_with_words_and_differ() -> None:

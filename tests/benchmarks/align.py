@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import cProfile
+import gc
 import itertools
 import logging
 import math
@@ -192,6 +193,7 @@ def against_bare(recipe: str, folder: Path, clips: Sequence[TrainingClip], turns
     assert len(refused) <= MOST_REFUSED * len(clips), f"{len(refused)} clips can't be aligned, such as: {refused[0]}"
     aligner = ViterAligner({"en": folder}, min_score=0.0)
     aligner.align("en", batches[0])
+    gc.collect()  # or else what was imported until now is gone through in one turn, once in the life of a process
     took: dict[str, list[tuple[float, float]]] = {"viter bare": [], "the aligner": []}
     for turn in range(turns):
         spent = dict.fromkeys(took, np.zeros(2))
