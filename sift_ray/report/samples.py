@@ -112,13 +112,18 @@ def render(samples: Sequence[Sample], console: Console) -> None:
             last = cell
         asked = "" if pair["attempt"] == 0 else f", attempt {pair['attempt'] + 1}"
         lines = [f"  {sample.language} {' + '.join(sample.utterance_ids)} ({pair['generator']}{asked})"]
-        lines += [f"    Q  {pair['question']}", f"    A  {pair['answer']}"]
+        # (a synthesis prompt is answered by its recording, and bears the text to be spoken on a line of its own)
+        lines += [f"    Q  {_one_line(pair['question'])}", f"    A  {_one_line(pair['answer']) or '(the recording)'}"]
         if pair["accepted"]:
             lines.append(f"    =  {', '.join(map(_fact, pair['evidence'] or ())) or 'nothing'}")
         else:
             lines.append(f"    ✗  {pair['reason']}")
         console.print(Text("\n".join(lines)), soft_wrap=True)
         console.print()
+
+
+def _one_line(text: str) -> str:
+    return " | ".join(text.splitlines())
 
 
 def _fact(fact: Mapping[str, Any]) -> str:

@@ -115,6 +115,13 @@ def test_what_a_pair_rests_on_or_why_it_fell_is_printed(root: LocalRoot) -> None
     assert "[b]" in text  # markup of a model's is not obeyed
 
 
+def test_a_prompt_of_two_lines_that_a_recording_answers_stays_readable(root: LocalRoot) -> None:
+    (sample,) = draw_samples(root, Wanted(frozenset({"controllable_generation"}), fates=frozenset({True}), limit=1))
+    spoken = {**sample.pair, "question": "Speak softly.\nText: hello", "answer": ""}
+    text = printed([Sample(0, sample.task, "en", ("a",), spoken)])
+    assert "Q  Speak softly. | Text: hello\n    A  (the recording)\n" in text
+
+
 def test_without_instructions_the_way_on_is_told(tmp_path: Path) -> None:
     root = LocalRoot(tmp_path)
     with pytest.raises(StorageError, match="sift-ray build"):
