@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import logging
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_REVISION: Final = re.compile(r"[\w.-][\w./-]*")
 _VOCABULARY: Final = ("vocab.json", "added_tokens.json", "tokenizer_config.json")
 
 
@@ -174,7 +176,9 @@ def _checkpoint(config: AlignConfig, language: str) -> Pretrained:
     which = f"annotate.align.models, {language}: {model}"
     if Path(model).expanduser().exists():
         return Pretrained(which, model, vocabulary=_VOCABULARY)
-    name, _, revision = model.partition("@")
+    name, at, revision = model.partition("@")
+    if at and not _REVISION.fullmatch(revision):
+        raise AlignError(f"{which}: {revision!r} is no revision of a hub id like organisation/model@revision")
     return Pretrained(which, name, revision or None, _VOCABULARY)
 
 

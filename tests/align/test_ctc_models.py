@@ -80,6 +80,9 @@ def test_the_dictionary_is_part_of_the_identity(checkpoint: Path, tmp_path: Path
 def test_what_is_neither_a_folder_nor_a_hub_id_is_refused(copied: Path, tmp_path: Path) -> None:
     with pytest.raises(AlignError, match="no such folder, nor a hub id"):
         ctc_identity(config("just-a-name"), "es")
+    for revision in ("", "/x", "a b"):
+        with pytest.raises(AlignError, match=r"some/model@.*: '.*' is no revision"):
+            ctc_identity(config(f"some/model@{revision}"), "es")
     with pytest.raises(AlignError, match=r"holds no config\.json"):
         ctc_identity(config(tmp_path), "es")
     with pytest.raises(AlignError, match="no model for 'de'"):
