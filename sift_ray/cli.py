@@ -150,7 +150,9 @@ app.add_typer(bins_app)
 
 @bins_app.command("show")
 def bins_show(
-    source: Annotated[Path, typer.Argument(metavar="CONFIG|BINS", help="the job's YAML file, or a bins.json")],
+    source: Annotated[
+        str, typer.Argument(metavar="CONFIG|BINS", help="the job's YAML file, or a bins.json (s3:// too)")
+    ],
     overrides: Overrides = None,
     attributes: Annotated[
         list[str] | None, typer.Option("--attribute", help="only this attribute; may be given again")
@@ -158,22 +160,24 @@ def bins_show(
     corpora: Annotated[
         list[str] | None, typer.Option("--corpus", help="only this corpus; '*' is all of them together")
     ] = None,
+    idle: Annotated[bool, typer.Option("--idle", help="tables of rulers that judge no value too")] = False,
     debug: Debug = False,
 ) -> None:
     """Print each ruler as a table: where its categories begin and end, and how many values fall into them."""
     with _told(debug):
         from sift_ray.metadata.categories import ATTRIBUTES
         from sift_ray.report.bins_table import render, rulers_in
-        from sift_ray.storage import LocalRoot, root_of
+        from sift_ray.storage import LocalRoot, open_root, root_of
 
         for name in attributes or ():
             if name not in ATTRIBUTES:
                 raise ConfigError(f"--attribute {name}: there is no such attribute; there are {', '.join(ATTRIBUTES)}")
-        if source.suffix == ".json":
-            rulers = rulers_in(LocalRoot(source.parent), source.name)
+        if source.endswith(".json"):
+            folder, _, name = source.rpartition("/")
+            rulers = rulers_in(open_root(folder) if "://" in source else LocalRoot(Path(source).parent), name)
         else:
-            rulers = rulers_in(root_of(load_config(source, overrides or (), check_paths=False)))
-        render(rulers, _console(), attributes=attributes or (), corpora=corpora or ())
+            rulers = rulers_in(root_of(load_config(Path(source), overrides or (), check_paths=False)))
+        render(rulers, _console(), attributes=attributes or (), corpora=corpora or (), idle=idle)
 
 
 @app.command("align-train")

@@ -17,7 +17,8 @@ from sift_ray.schema import MEASURES
 from sift_ray.storage import OutputRoot, StorageError
 
 _BAR = 24  # characters of the fullest category's
-_HEADS = ("category", "above", "up to", "values", "share", "")
+_WITH_BARS = 100  # columns of a console that has room for them
+_HEADS = ("category", "above", "up to", "values", "share")
 
 
 def rulers_in(root: OutputRoot, name: str = "bins.json") -> Rulers:
@@ -33,7 +34,12 @@ def rulers_in(root: OutputRoot, name: str = "bins.json") -> Rulers:
 
 
 def render(
-    rulers: Rulers, console: Console, *, attributes: Collection[str] = (), corpora: Collection[str] = ()
+    rulers: Rulers,
+    console: Console,
+    *,
+    attributes: Collection[str] = (),
+    corpora: Collection[str] = (),
+    idle: bool = False,
 ) -> None:
     """Print every ruler as a table, and why values have no category.
 
@@ -42,12 +48,21 @@ def render(
         console: where to.
         attributes: only these; empty is all.
         corpora: only rulers of these (`rulers.ALL` for those of all corpora); empty is all.
+        idle: print the tables too, and not the headings alone, of rulers that judge no value of the data set.
+
+    Raises:
+        ValueError: there are no rulers of one of `corpora`.
     """
+    there = {group.corpus for group in rulers.rulers}
+    if missing := set(corpora) - there:
+        raise ValueError(f"no rulers of {', '.join(sorted(missing))}; there are some of {', '.join(sorted(there))}")
     for group in sorted(rulers.rulers, key=in_order):
         if (attributes and group.attribute not in attributes) or (corpora and group.corpus not in corpora):
             continue
-        console.print(_heading(rulers, rulers.rulers[group]), soft_wrap=True)
-        console.print(_table(rulers, rulers.rulers[group]))
+        ruler = rulers.rulers[group]
+        console.print(_heading(rulers, ruler), soft_wrap=True)
+        if idle or any(rulers.judged(ruler)):
+            console.print(_table(rulers, ruler, bars=console.width >= _WITH_BARS))
         console.print()
     if unknown := list(_unknown(rulers, attributes)):
         console.print(grid("Without a category, by reason", ("attribute", "reason", "values"), unknown, words=_WORDS))
@@ -89,16 +104,23 @@ def _heading(rulers: Rulers, ruler: Ruler) -> Text:
     return heading
 
 
-def _table(rulers: Rulers, ruler: Ruler) -> Table:
+def _table(rulers: Rulers, ruler: Ruler, *, bars: bool) -> Table:
     judged = rulers.judged(ruler)
     total = sum(judged)
     rows = [
-        (label, f"{low:,.1f}", f"{high:,.1f}", f"{count:,}", f"{count / total:.1%}" if total else "", bar)
+        (
+            label,
+            f"{low:,.1f}",
+            f"{high:,.1f}",
+            f"{count:,}",
+            f"{count / total:.1%}" if total else "",
+            *([bar] if bars else []),
+        )
         for label, (low, high), count, bar in zip(
             ATTRIBUTES[ruler.attribute].labels, pairwise(ruler.edges), judged, _bars(judged), strict=True
         )
     ]
-    return grid("", _HEADS, rows, words=("",))
+    return grid("", (*_HEADS, "") if bars else _HEADS, rows, words=("",))
 
 
 def _bars(counts: Sequence[int]) -> list[str]:

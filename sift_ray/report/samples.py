@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import heapq
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -11,7 +12,16 @@ from rich.console import Console
 from rich.text import Text
 
 from sift_ray.schema import TASKS
-from sift_ray.storage import OutputRoot, StorageError, read_json, read_manifest, read_table, stable_id, wave_files
+from sift_ray.storage import (
+    OutputRoot,
+    StorageError,
+    WaveManifest,
+    read_json,
+    read_manifest,
+    read_table,
+    stable_id,
+    wave_files,
+)
 
 _STAGE = "instructions"
 _COLUMNS = ["unit_id", "task", "language", "utterance_ids", "pairs"]
@@ -33,10 +43,13 @@ class Wanted:
     fates: frozenset[bool] = frozenset({True, False})
     limit: int = 10
 
-    @property
-    def cells(self) -> set[tuple[str, bool]]:
-        """The tasks and fates to fill."""
-        return {(task, fate) for task in TASKS if not self.tasks or task in self.tasks for fate in self.fates}
+    def takes(self, task: str, language: str, *, accepted: bool) -> bool:
+        """Whether a pair is wanted."""
+        return (
+            (not self.tasks or task in self.tasks)
+            and (not self.languages or language in self.languages)
+            and accepted in self.fates
+        )
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -57,48 +70,74 @@ def draw_samples(root: OutputRoot, wanted: Wanted) -> list[Sample]:
     languages and durations.
 
     Raises:
-        StorageError: there are no instructions yet, or none in one of the languages.
+        StorageError: there are no instructions yet, or none such as are wanted.
     """
-    drawn: dict[tuple[str, bool], list[Sample]] = {cell: [] for cell in wanted.cells}
-    seen: set[str] = set()
-    for files in _waves(root):
-        for file in files:
-            for sample in _samples(root, file, seen):
-                cell = drawn.get((sample.task, sample.pair["accepted"]))
-                if cell is not None and (not wanted.languages or sample.language in wanted.languages):
-                    cell.append(sample)
-        for name, cell in drawn.items():
-            drawn[name] = heapq.nsmallest(wanted.limit, cell)
-        if all(len(cell) == wanted.limit for cell in drawn.values()):
+    manifests = _finished(root)
+    there = _there(manifests)
+    languages = {language for _, language, _ in there}
+    if missing := wanted.languages - languages:
+        raise StorageError(
+            f"{root.uri}: no instructions in {', '.join(sorted(missing))}; there are some in "
+            f"{', '.join(sorted(languages))}"
+        )
+    left = Counter[tuple[str, bool]]()  # pairs of each wanted task and fate in the waves that are not read yet
+    for (task, language, accepted), count in there.items():
+        if wanted.takes(task, language, accepted=accepted):
+            left[task, accepted] += count
+    if not left:
+        raise StorageError(f"{root.uri}: there are instructions, but no such pairs")
+    drawn: dict[tuple[str, bool], list[Sample]] = {cell: [] for cell in left}
+    for manifest in manifests:
+        for file in wave_files(root, manifest):
+            for some in _samples(root, file, wanted):
+                for sample in some:
+                    cell = sample.task, sample.pair["accepted"]
+                    drawn[cell].append(sample)
+                    left[cell] -= 1
+                for cell, samples in drawn.items():
+                    drawn[cell] = heapq.nsmallest(wanted.limit, samples)
+        if all(len(samples) == wanted.limit or not left[cell] for cell, samples in drawn.items()):
             break
-    if missing := wanted.languages - seen:
-        there = ", ".join(sorted(seen)) or "none"
-        raise StorageError(f"{root.uri}: no instructions in {', '.join(sorted(missing))}; there are some in {there}")
     order = sorted(drawn, key=lambda cell: (TASKS.index(cell[0]), not cell[1]))
     return [sample for cell in order for sample in drawn[cell]]
 
 
-def _waves(root: OutputRoot) -> Iterator[list[str]]:
+def _finished(root: OutputRoot) -> list[WaveManifest]:
     plan = read_json(root, "plan.json")
     if plan is None:
         raise StorageError(f"{root.uri}: nothing is planned here; run `sift-ray build` first")
-    finished = 0
-    for wave in sorted(range(plan["waves"]), key=lambda wave: stable_id("samples", str(wave))):
-        manifest = read_manifest(root, _STAGE, wave)
-        if manifest is not None:
-            finished += 1
-            yield wave_files(root, manifest)
-    if not finished:
+    order = sorted(range(plan["waves"]), key=lambda wave: stable_id("samples", str(wave)))
+    manifests = [found for wave in order if (found := read_manifest(root, _STAGE, wave)) is not None]
+    if not manifests:
         raise StorageError(f"{root.uri}: no wave has instructions yet; run `sift-ray instruct` first")
+    return manifests
 
 
-def _samples(root: OutputRoot, file: str, languages: set[str]) -> Iterator[Sample]:
+def _there(manifests: Sequence[WaveManifest]) -> Counter[tuple[str, str, bool]]:
+    """Return how many pairs of each task, language and fate the manifests tell of."""
+    counts = Counter[tuple[str, str, bool]]()
+    for manifest in manifests:
+        for label, count in manifest.counts.get("pairs", {}).items():
+            task, language, *_, fate = label.split("/")
+            counts[task, language, fate == "accepted"] += round(count)
+    return counts
+
+
+def _samples(root: OutputRoot, file: str, wanted: Wanted) -> Iterator[list[Sample]]:
+    """Yield what is wanted of a file, some rows at a time."""
     for batch in read_table(root, file, _COLUMNS).to_batches(max_chunksize=256):
-        for row in batch.to_pylist():
-            languages.add(row["language"])
-            for index, pair in enumerate(row["pairs"]):
-                place = stable_id("samples", str(row["unit_id"]), row["task"], str(index))
-                yield Sample(place, row["task"], row["language"], tuple(row["utterance_ids"]), pair)
+        yield [
+            Sample(
+                stable_id("samples", str(row["unit_id"]), row["task"], str(index)),
+                row["task"],
+                row["language"],
+                tuple(row["utterance_ids"]),
+                pair,
+            )
+            for row in batch.to_pylist()
+            for index, pair in enumerate(row["pairs"])
+            if wanted.takes(row["task"], row["language"], accepted=pair["accepted"])
+        ]
 
 
 def render(samples: Sequence[Sample], console: Console) -> None:

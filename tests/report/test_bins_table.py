@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -40,9 +41,9 @@ def some_rulers() -> Rulers:
     )
 
 
-def printed(**chosen: tuple[str, ...]) -> str:
+def printed(width: int = 110, **chosen: Any) -> str:
     out = io.StringIO()
-    render(some_rulers(), Console(file=out, width=110), **chosen)
+    render(some_rulers(), Console(file=out, width=width), **chosen)
     return out.getvalue()
 
 
@@ -67,10 +68,10 @@ def test_a_group_that_another_ruler_judges_is_told_and_counted_there() -> None:
     text = printed()
     small = section(text, "average_pitch, mls, female")
     assert "too few to judge by: the group is judged by average_pitch, all corpora, female" in small
-    assert "█" not in small
+    assert "very low pitch" not in small  # a ruler that judges nobody is named, and no more
+    assert "very low pitch" in section(printed(idle=True), "average_pitch, mls, female")
     assert "2   66.7%" in section(text, "average_pitch, all corpora, female: 54 of 55")
     assert "judges no value here" in section(text, "average_pitch, all corpora, all speakers")
-    assert "█" not in section(text, "average_pitch, all corpora, all speakers")
 
 
 def test_unknown_values_are_counted_by_reason() -> None:
@@ -89,6 +90,16 @@ def test_only_what_was_asked_for() -> None:
     assert "speaking_rate, vctk" in text
     assert "average_pitch" not in text
     assert "vctk, female" not in printed(corpora=("mls",))
+
+
+def test_numbers_come_before_bars_where_there_is_little_room() -> None:
+    row = next(line for line in printed(60).splitlines() if line.startswith("moderate pitch") and "76.9%" in line)
+    assert row.split()[2:] == ["80.0", "90.0", "40", "76.9%"]
+
+
+def test_a_corpus_that_is_not_there_is_told() -> None:
+    with pytest.raises(ValueError, match=r"no rulers of cv; there are some of \*, mls, vctk"):
+        printed(corpora=("cv",))
 
 
 def test_names() -> None:

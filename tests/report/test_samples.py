@@ -61,8 +61,14 @@ def job(root: LocalRoot, waves: Sequence[Sequence[Mapping[str, Any]] | None]) ->
         pq.write_table(conform(pa.Table.from_pylist(rows, INSTRUCTIONS), INSTRUCTIONS), path)
         file = ShardInfo(name=path.name, rows=len(rows), bytes=path.stat().st_size)
         manifest = {"stage": "instructions", "wave": number, "rows": len(rows), "files": (file,), "started_at": "now"}
-        nothing: dict[str, Any] = {"id_digest": "0", "fingerprint": "f", "counts": {}, "versions": {}, "seconds": 1.0}
-        write_manifest(root, WaveManifest.model_validate(manifest | nothing))
+        pairs: Counter[str] = Counter()
+        for row in rows:
+            for pair in row["pairs"]:
+                fate = "accepted" if pair["accepted"] else "rejected"
+                pairs[f"{row['task']}/{row['language']}/some/model/{fate}"] += 1
+        counts = {"pairs": dict(pairs)}
+        nothing: dict[str, Any] = {"id_digest": "0", "fingerprint": "f", "versions": {}, "seconds": 1.0}
+        write_manifest(root, WaveManifest.model_validate(manifest | nothing | {"counts": counts}))
     return root
 
 
@@ -103,6 +109,33 @@ def test_only_what_was_asked_for(root: LocalRoot) -> None:
     assert {sample.language for sample in samples} == {"de"}
     with pytest.raises(StorageError, match="no instructions in fr; there are some in de, en"):
         draw_samples(root, Wanted(languages=frozenset({"fr"})))
+
+
+def test_a_language_of_one_wave_alone_is_found_whichever_is_read_first(tmp_path: Path) -> None:
+    english, german = (a_row(unit, "open_ended") for unit in (0, 1))
+    wanted = Wanted(frozenset({"open_ended"}), frozenset({"en", "de"}), frozenset({True}), 1)
+    for number, waves in enumerate(([[english], [german]], [[german], [english]])):
+        assert len(draw_samples(job(LocalRoot(tmp_path / str(number)), waves), wanted)) == 1
+
+
+def test_no_more_waves_are_read_than_it_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from sift_ray.report import samples as module
+
+    # as templates write: no pair is rejected, and one task is not asked for at all
+    def row(unit: int) -> dict[str, Any]:
+        made = a_row(unit, "open_ended")
+        return {**made, "pairs": made["pairs"][:1]}
+
+    root = job(LocalRoot(tmp_path), [[row(10 * wave + place) for place in range(5)] for wave in range(6)])
+    read: list[str] = []
+    table = module.read_table
+    monkeypatch.setattr(
+        module, "read_table", lambda at, path, columns: (read.append(path), table(at, path, columns))[1]
+    )
+    assert len(draw_samples(root, Wanted(limit=5))) == 5
+    assert len(read) == 1
+    with pytest.raises(StorageError, match="no such pairs"):
+        draw_samples(root, Wanted(fates=frozenset({False})))
 
 
 def test_what_a_pair_rests_on_or_why_it_fell_is_printed(root: LocalRoot) -> None:
