@@ -17,11 +17,16 @@ NEVER: Final = np.float32(-1e9)
 _Rows = tuple[NDArray[np.float32], ...]
 
 
-def compiled(function: Any, types: str | None = None) -> Any:
-    """Compile `function`, for arguments of `types` at once, and keep the result where there is a place for it."""
+def compiled(function: Any, types: str) -> Any:
+    """Compile `function` for arguments of `types`, and keep the result on disk where that can be done.
+
+    What it calls must be compiled without being kept (`numba.njit`): a fault of the disk is met here alone.
+    """
     try:
         return numba.njit(types, nogil=True, cache=True)(function)
-    except (RuntimeError, OSError):  # neither beside this file nor in the home folder may be written
+    except Exception:
+        # nothing may be written, the disk is full, what was kept is damaged (each says so in its own way); a fault of
+        # the function itself comes again
         return numba.njit(types, nogil=True)(function)
 
 
@@ -29,7 +34,7 @@ def _larger_of(one: np.float32, other: np.float32) -> np.float32:
     return one if one > other else other  # one instruction: max() would mind NaN
 
 
-_larger = compiled(_larger_of)
+_larger = numba.njit(nogil=True)(_larger_of)
 
 
 def _stay_in_four(gains: _Rows, best: _Rows) -> None:
@@ -51,7 +56,7 @@ def _stay_in_four(gains: _Rows, best: _Rows) -> None:
         best_d[t] = in_d
 
 
-_stay = compiled(_stay_in_four)
+_stay = numba.njit(nogil=True)(_stay_in_four)
 
 
 def _search(

@@ -1,7 +1,9 @@
 """Accents: from what a corpus's speakers wrote to a clean display name, and from that to each language's words.
 
-`accents.yaml` holds the accents that corpora name, each with its raw spellings and its wordings in every language.
-What it does not hold may still be a name ("Yorkshire") and is then its own wording.
+`accents.yaml` holds the accents that corpora name, each with its raw spellings and its wordings in every language,
+and plain names of places, peoples and dialects ("Yorkshire"), which are their own wording. What is made of neither is
+no accent, however much it looks like a name: a name that is missed is a label less, a "young" that passes for an
+accent is a claim about a person that nobody measured.
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ from sift_ray.schema import LANGUAGES
 
 MOST_WORDS: Final = 5
 MOST_LETTERS: Final = 40
+MOST_SKIPPED: Final = 3
 _NAME: Final = re.compile(rf"[^\W\d_]+(?:[ '’-][^\W\d_]+){{0,{MOST_WORDS - 1}}}")
 _APOSTROPHES: Final = str.maketrans({"’": "'", "ʼ": "'", "‘": "'", "`": "'", "´": "'"})
 _PARENTHESIS: Final = re.compile(r"\([^()]*\)?")
 _CHOICE: Final = re.compile(r"\(([^|()]*)(?:\|[^()]*)?\)")
 _SEPARATOR: Final = re.compile(r"[,|;]")
+_ELIDED: Final = re.compile(r"\b([dl]|dell)'", re.IGNORECASE)
 
 
 def _listed(text: str) -> tuple[str, ...]:
@@ -73,11 +77,12 @@ class _File(_Part):
     languages: Mapping[str, Words]
     particles: str
     accents: Mapping[str, Accent]
-    story: Mapping[str, str]
+    names: Mapping[str, tuple[str, ...]]
+    directions: str
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        for part in (self.languages, self.story):
+        for part in (self.languages, self.names):
             if set(part) != set(LANGUAGES):
                 raise ValueError(f"there must be an entry for each of {', '.join(LANGUAGES)}, and no other")
         return self
@@ -95,7 +100,7 @@ def accents_file() -> str:
 
 
 def display_names() -> tuple[str, ...]:
-    """Return the display names of all accents of the dictionary, in its order."""
+    """Return the display names of the dictionary's 169 accents, in its order."""
     return tuple(_data().accents)
 
 
@@ -110,27 +115,53 @@ def known_name(text: str) -> str | None:
 def display_accent(raw: str | None) -> str | None:
     """Return the clean name of an accent, or None where the text is no name.
 
-    Common Voice's speakers may write anything. Of several names (`,`, `|` or `;` between them) the first counts.
-    What the dictionary holds gets its English display name; else at most `MOST_WORDS` words of letters are kept as
-    they are, unless one of them tells a story ("born", "nicht", "mélange") or nothing but "accent" is there.
+    Common Voice's speakers may write anything. Of several pieces (`,`, `|` or `;` between them) the first that is a
+    name counts; one of more than `MOST_SKIPPED` words that is none ends the search, for it tells a story ("grew up in
+    Texas, Ohio"). What the dictionary's accents mean gets their English display name; case matters to old codes alone
+    ("indian" is Common Voice's for South Asian, "Indian" is Indian). What is made of the dictionary's other names
+    stays as written, without "accent" and a leading "from". All else, a name in no list included, is None.
     """
     text = " ".join(unicodedata.normalize("NFC", raw or "").translate(_APOSTROPHES).split())
     if (name := _codes().get(text) or known_name(text)) is not None:
         return name
-    pieces = (piece.strip() for piece in _SEPARATOR.split(_PARENTHESIS.sub(" ", text)))
-    first = " ".join(next((piece for piece in pieces if piece), "").split())
-    if (name := known_name(first) or known_name(first.partition(":")[0])) is not None:
-        return name
-    return first if _is_name(first) else None
+    for piece in _SEPARATOR.split(_PARENTHESIS.sub(" ", text)):
+        words = piece.split()
+        whole = " ".join(words)
+        if (name := known_name(whole) or known_name(whole.partition(":")[0]) or _free_name(whole)) is not None:
+            return name
+        if len(words) > MOST_SKIPPED:
+            return None
+    return None
 
 
-def _is_name(text: str) -> bool:
-    """Say whether free text is a name: few words of letters, none of a story's, and more than "the accent"."""
+def _free_name(text: str) -> str | None:
+    """Return free text without "accent" and a leading "from" if it is made of names, else None."""
     if len(text) > MOST_LETTERS or not _NAME.fullmatch(text):
-        return False
-    whole = {word.strip(".!") for word in text.casefold().split()}  # ("pas" is no word of "Nord-Pas-de-Calais")
-    parts = {part for word in whole for part in word.split("'")}
-    return _story().isdisjoint(whole | parts) and not set(_spelling(text).split()) <= _nouns() | _particles()
+        return None
+    words = [word for word in _ELIDED.sub(r"\1' ", text).split() if _spelling(word) not in _nouns()]
+    for start, word in enumerate(words):
+        if _made_of_names(_spelling(" ".join(words[start:])).split()):
+            return " ".join(words[start:]).replace("' ", "'")
+        if word.casefold() not in _particles():
+            break
+    return None
+
+
+def _made_of_names(words: list[str]) -> bool:
+    """Say whether `words`, as spelled for comparison, are names, directions and, between them, "of"; one name at least.
+
+    Directions alone are no name: north of what?
+    """
+    named, start = False, 0
+    while start < len(words):
+        ends = range(len(words), start, -1)
+        if (end := next((end for end in ends if " ".join(words[start:end]) in _names()), None)) is not None:
+            named, start = True, end
+        elif words[start] in _directions() or (words[start] in _particles() and 0 < start < len(words) - 1):
+            start += 1
+        else:
+            return False
+    return named
 
 
 def display_accents(column: pa.Array | pa.ChunkedArray) -> pa.Array:
@@ -210,7 +241,7 @@ def _patterns(language: str, label: str) -> str:
 def _spelling(text: str) -> str:
     """Return `text` as spellings are compared: lower case, hyphens as spaces, elided articles apart."""
     plain = unicodedata.normalize("NFC", text).translate(_APOSTROPHES).casefold()
-    plain = re.sub(r"\b([dl]|dell)'", r"\1' ", re.sub(r"[-_/]", " ", plain))
+    plain = _ELIDED.sub(r"\1' ", re.sub(r"[-_/]", " ", plain))
     return " ".join(plain.split()).strip(" .!?\"'")
 
 
@@ -275,6 +306,16 @@ def _particles() -> frozenset[str]:
 
 
 @functools.cache
-def _story() -> frozenset[str]:
-    words = frozenset(word for listed in _data().story.values() for word in _listed(listed))
-    return words | {word.replace("'", "") for word in words}
+def _directions() -> frozenset[str]:
+    return frozenset(_listed(_data().directions))
+
+
+@functools.cache
+def _names() -> frozenset[str]:
+    """Return the spellings of all names: the accents', and those that are kept as written."""
+    found = set(_spellings())
+    for language, lists in _data().names.items():
+        macros = _words(language).macros
+        patterns = _listed(", ".join(lists))
+        found |= {_spelling(form) for pattern in patterns for form in expand(pattern, macros)}
+    return frozenset(found)

@@ -1,6 +1,10 @@
 from __future__ import annotations
 
 import itertools
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -65,6 +69,45 @@ def test_where_nothing_can_be_written_searches_are_compiled_all_the_same(monkeyp
     with pytest.raises(RuntimeError, match="cannot cache"):
         numba.njit(cache=True)(_twice)
     assert compiled(_twice, "int64(int64)")(21) == 42
+
+
+_SEARCH = """
+import sys, numba.core.caching as caching
+def fail(*arguments):
+    raise OSError(28, "No space left on device")
+if "full" in sys.argv:
+    caching.IndexDataCacheFile.save = fail
+import numpy as np
+from sift_ray.align.decoys import path_scores
+from tests.align.test_decoys import _of
+print(path_scores(np.zeros((9, 3), np.float32), _of(([1, 2], [True, True]))))
+"""
+
+
+@pytest.mark.parametrize("fault", ["full", "damaged"])
+def test_a_disk_that_fails_costs_time_alone(fault: str, tmp_path: Path) -> None:
+    def searched(*arguments: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-c", _SEARCH, *arguments],
+            env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path)},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    if fault == "full":
+        assert searched("full") == "[0.]\n"
+        assert not list(tmp_path.rglob("*.nbc"))
+        return
+    assert searched() == "[0.]\n"
+    kept = list(tmp_path.rglob("*.nbi"))
+    assert kept
+    for index in kept:
+        index.write_bytes(b"")
+    assert searched() == "[0.]\n"
 
 
 def test_decoys_are_as_long_as_the_transcript_start_with_words_and_differ() -> None:
