@@ -84,8 +84,8 @@ def gather(
     columns = {phone: column for column, phone in enumerate(model.phones)}
     column_of = np.array([columns.get(i.phone, -1) for i in intervals] + [-1])
     word_of = np.array([i.word for i in intervals] + [-1])
-    posteriors = model.log_posteriors(features)
-    likelihoods = np.maximum(posteriors - posteriors.max(axis=1, keepdims=True, initial=-np.inf), np.float32(_WORST))
+    likelihoods = model.likelihoods(features)
+    np.maximum(likelihoods, np.float32(_WORST), out=likelihoods)
     spoken = np.array([i.phone != SILENCE for i in intervals] + [False])[labels]
     sounding = active(waveform)[: spoken.size]
     known = np.flatnonzero(spoken & (column_of[labels] >= 0))

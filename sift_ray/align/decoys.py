@@ -35,15 +35,19 @@ class PhoneStrings:
     @classmethod
     def of(cls, strings: Sequence[tuple[NDArray[np.int64], NDArray[np.bool_]]], silence: int) -> PhoneStrings:
         """Set out `(phones, whether a word begins there)`, with a pause of column `silence` around each word."""
-        widths = [phones.size + int(starts.sum()) + 1 for phones, starts in strings]
-        columns = np.full((len(strings), max(widths)), silence, np.int64)
+        sizes = np.array([phones.size for phones, _ in strings])
+        begins = np.cumsum(sizes) - sizes
+        rows = np.repeat(np.arange(sizes.size), sizes)
+        begun = np.concatenate([starts for _, starts in strings])
+        words = np.concatenate([[0], np.cumsum(begun)])  # begun before each phone of all
+        widths = sizes + words[begins + sizes] - words[begins] + 1
+        places = np.arange(rows.size) - begins[rows] + words[1:] - words[begins[rows]]
+        columns = np.full((sizes.size, widths.max()), silence, np.int64)
+        columns[rows, places] = np.concatenate([phones for phones, _ in strings])
         optional = np.zeros(columns.shape, np.bool_)
-        for row, (phones, starts) in enumerate(strings):
-            places = np.arange(phones.size) + np.cumsum(starts)
-            columns[row, places] = phones
-            optional[row, places[starts] - 1] = True
-            optional[row, widths[row] - 1] = True
-        return cls(columns, optional, np.array(widths) - 1)
+        optional[rows[begun], places[begun] - 1] = True
+        optional[np.arange(sizes.size), widths - 1] = True
+        return cls(columns, optional, widths - 1)
 
 
 def decoys_of(
@@ -59,14 +63,13 @@ def decoys_of(
     if phones.size == 0 or beginnings.size == 0:
         return []
     chosen = beginnings[np.unique(np.linspace(0, beginnings.size - 1, count).astype(np.int64))]
-    seen = {phones.tobytes()}
+    places = (chosen[:, None] + np.arange(phones.size)) % spoken.size
+    seen = {phones.astype(spoken.dtype).tobytes()}
     found = []
-    for first in chosen:
-        places = np.arange(first, first + phones.size) % spoken.size
-        stretch = spoken[places]
-        if stretch.tobytes() not in seen:
-            seen.add(stretch.tobytes())
-            found.append((stretch, starts[places]))
+    for stretch, begun in zip(spoken[places], starts[places], strict=True):
+        if (key := stretch.tobytes()) not in seen:
+            seen.add(key)
+            found.append((stretch, begun))
     return found
 
 

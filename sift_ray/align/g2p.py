@@ -101,30 +101,10 @@ def in_context(alone: Sequence[Phones], sentence: Sequence[Phones]) -> list[Phon
 
 def _owners(flat: Sequence[tuple[str, int]], read: Sequence[str]) -> list[int]:
     """Give each phone of `read` the word of the phone it is matched to by the cheapest edit path."""
+    from sift_ray.align.edit_kernel import cheapest_owners
+
     apart = _distances([phone for phone, _ in flat], read)
-    # all costs are multiples of a half, so that sums and differences of them are exact
-    steps = _GAP * np.arange(len(read) + 1)
-    rows = [steps]
-    for distances in apart:
-        best = rows[-1] + _GAP
-        best[1:] = np.minimum(best[1:], rows[-1][:-1] + distances)
-        # one more of `read` costs a gap: the least over all columns before
-        rows.append(np.minimum.accumulate(best - steps) + steps)
-    cost, between = np.array(rows).tolist(), apart.tolist()
-    owners = [0] * len(read)
-    row, column = len(flat), len(read)
-    while column:
-        here = cost[row][column]
-        if row and here == cost[row - 1][column - 1] + between[row - 1][column - 1]:
-            row, column = row - 1, column - 1
-            owners[column] = flat[row][1]
-        elif here == cost[row][column - 1] + _GAP:
-            column -= 1
-            # one phone more than the word alone has (a liaison): it goes with the word before it
-            owners[column] = flat[row - 1][1] if row else flat[0][1]
-        else:
-            row -= 1
-    return owners
+    return cheapest_owners(apart, np.array([word for _, word in flat], np.int64), _GAP)
 
 
 def _distances(ours: Sequence[str], theirs: Sequence[str]) -> NDArray[np.float64]:

@@ -118,12 +118,19 @@ class PhoneModel:
             np.array(spoken, np.int16), np.array(starts, np.bool_),
         )  # fmt: skip
 
-    def log_posteriors(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the natural log of each phone's probability, float32 `[frames, P]`."""
+    def likelihoods(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the natural log of each phone's probability less that of the best phone, float32 `[frames, P]`."""
         # (x - mean) / scale @ hidden + bias, with what does not depend on x taken together
-        active = splice(features, CONTEXT) @ (self.hidden / self.scale[:, None])
-        active += self.hidden_bias - (self.mean / self.scale) @ self.hidden
-        return _log_softmax(np.maximum(active, 0, out=active) @ self.output + self.output_bias)
+        weights = self.hidden / self.scale[:, None]
+        bias = self.hidden_bias - (self.mean / self.scale) @ self.hidden
+        # the model has feature after feature, each of all neighbours; `splice` sets frame after frame
+        weights = weights.reshape(-1, 2 * CONTEXT + 1, weights.shape[1]).swapaxes(0, 1).reshape(weights.shape)
+        active = splice(features, CONTEXT) @ weights
+        active += bias
+        scores = np.maximum(active, 0, out=active) @ self.output
+        scores += self.output_bias
+        scores -= scores.max(axis=1, keepdims=True, initial=-np.inf)
+        return scores
 
     def save(self, path: Path) -> None:
         """Write all of it to `path`, an uncompressed npz."""

@@ -11,10 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sift_ray.align.confidence import DEFAULT_THRESHOLD, gather, score, word_scores
+from sift_ray.align.echoes import without_echoes
 from sift_ray.align.lexicon import Lexicon
 from sift_ray.align.phone_model import observe
 from sift_ray.align.protocol import AlignError, AlignmentFailure, AlignmentJob, UtteranceAlignment, WordSpan, believed
-from sift_ray.align.signal import PAD_S, pad
+from sift_ray.align.signal import PAD_S, PAD_SAMPLES, pad
 from sift_ray.align.transcripts import SpokenWord, prepare
 from sift_ray.align.viter_engine import RawAlignment, ViterModel, limit_threads
 from sift_ray.align.viter_files import ModelFolder, TokenDictionary
@@ -85,8 +86,9 @@ class _LanguageAligner:
                 outcomes.append(None)
         waiting = [index for index, outcome in enumerate(outcomes) if outcome is None]
         clips = [pad(jobs[index].waveform) for index in waiting]
+        heard = clips if self._files.hears_echoes else [without_echoes(clip, PAD_SAMPLES) for clip in clips]
         texts = [words for index in waiting if not isinstance(words := prepared[index], AlignmentFailure)]
-        for index, clip, words, raw in zip(waiting, clips, texts, self._find_paths(clips, texts), strict=True):
+        for index, clip, words, raw in zip(waiting, clips, texts, self._find_paths(heard, texts), strict=True):
             outcomes[index] = (
                 raw if isinstance(raw, AlignmentFailure) else self._describe(clip, words, raw, durations[index])
             )

@@ -2,7 +2,7 @@
 
 model.viter      viter's own file
 phones.npz       the phone classifier of `phone_model`
-model.json       what the aligner must know: language, recipe, phones
+model.json       what the aligner must know: language, recipe, phones, whether it hears echoes
 dict.txt         every training word as pronounced, for a person
 dictionary.txt   the dictionary given by the user, when one was
 g2p.zip          the G2P model given by the user, when one was
@@ -22,7 +22,7 @@ from sift_ray.align.inventory import Inventory
 from sift_ray.align.phone_model import SILENCE, PhoneModel
 from sift_ray.align.protocol import AlignError
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 SILENT_WORD: Final = "padx"
 MODEL, PHONES, FACTS = "model.viter", "phones.npz", "model.json"
 DICTIONARY, G2P = "dictionary.txt", "g2p.zip"
@@ -36,12 +36,17 @@ frames and needs no such help."""
 
 @dataclass(frozen=True, slots=True)
 class ModelFolder:
-    """A model's folder, read and checked; viter itself loads `model`."""
+    """A model's folder, read and checked; viter itself loads `model`.
+
+    A model that `hears_echoes` was trained on clips as they are, elsewhere; others are to be given clips
+    `without_echoes`.
+    """
 
     language: str
     recipe: str
     inventory: Inventory
     phone_model: PhoneModel
+    hears_echoes: bool
     model: Path
     dictionary: Path | None
     g2p: Path | None
@@ -59,6 +64,7 @@ class ModelFolder:
             if facts["format"] != FORMAT:
                 raise AlignError(f"{path}: format {facts['format']}, but this version reads {FORMAT}; train it anew")
             language, recipe, phones = facts["language"], facts["recipe"], facts["phones"]
+            hears_echoes = bool(facts["hears_echoes"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise AlignError(f"{path}: not the description of an alignment model: {error!r}") from error
         model, dictionary, g2p = folder / MODEL, folder / DICTIONARY, folder / G2P
@@ -69,6 +75,7 @@ class ModelFolder:
             recipe=recipe,
             inventory=Inventory(phones),
             phone_model=PhoneModel.load(folder / PHONES),
+            hears_echoes=hears_echoes,
             model=model,
             dictionary=dictionary if dictionary.is_file() else None,
             g2p=g2p if g2p.is_file() else None,

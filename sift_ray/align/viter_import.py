@@ -205,7 +205,13 @@ class _Importer:
         phones = list(self._inventory.phones)
         write_json(
             self._out / FACTS,
-            {"format": FORMAT, "language": self._lexicon.language, "recipe": RECIPE, "phones": phones},
+            {
+                "format": FORMAT,
+                "language": self._lexicon.language,
+                "recipe": RECIPE,
+                "phones": phones,
+                "hears_echoes": True,
+            },
         )
         write_spoken(self._out / SPOKEN, ((word.word, word.pronunciations) for word in self._spoken))
         return ImportReport(

@@ -25,12 +25,13 @@ import viter
 from numpy.typing import NDArray
 
 from sift_ray.align.confidence import gather, score
+from sift_ray.align.echoes import without_echoes
 from sift_ray.align.inventory import Inventory
 from sift_ray.align.lexicon import Lexicon
 from sift_ray.align.phone_model import PhoneModel, observe
 from sift_ray.align.protocol import AlignmentFailure, TrainingClip, TrainingError
 from sift_ray.align.seed_speech import seed_speech
-from sift_ray.align.signal import pad
+from sift_ray.align.signal import PAD_SAMPLES, pad
 from sift_ray.align.transcripts import SpokenWord, prepare
 from sift_ray.align.viter_checks import (
     LEAST_SILENCE_DROP_DB,
@@ -267,7 +268,11 @@ class _Trainer:
         folder = self._corpus / f"c{len(self._texts):06d}"
         folder.mkdir(parents=True)
         file = folder / "clip.wav"
-        soundfile.write(file, pad(clip.waveform), SAMPLE_RATE, subtype="FLOAT")
+        padded = pad(clip.waveform)
+        heard = without_echoes(padded, PAD_SAMPLES)
+        soundfile.write(file, heard, SAMPLE_RATE, subtype="FLOAT")
+        if heard is not padded:
+            np.save(_as_it_is(file), padded)
         self._texts.append(_Text(file, clip.transcript, synthetic, words, duration))
         if not synthetic:
             self._speakers.add(clip.speaker_id)
@@ -302,7 +307,7 @@ class _Trainer:
         known = sorted(model.phones & set(inventory.phones))
         write_json(
             self._out / FACTS,
-            {"format": FORMAT, "language": self._language, "recipe": recipe, "phones": known},
+            {"format": FORMAT, "language": self._language, "recipe": recipe, "phones": known, "hears_echoes": False},
         )
         write_spoken(self._out / SPOKEN, ((w.word, w.pronunciations) for text in self._texts for w in text.words))
         unpronounceable = Counter(w.word for t in self._texts for w in t.words if not w.pronunciations)
@@ -355,10 +360,10 @@ class _Trainer:
         return check
 
     def _learn_phones(self, aligned: Sequence[tuple[Path, RawAlignment]]) -> tuple[PhoneModel, float]:
-        model = PhoneModel.fit((observe(_read(file)), raw.intervals) for file, raw in aligned)
+        model = PhoneModel.fit((observe(_read_as_it_is(file)), raw.intervals) for file, raw in aligned)
         scores = []
         for file, raw in aligned:
-            clip = _read(file)
+            clip = _read_as_it_is(file)
             scores.append(score(gather(model, clip, observe(clip), raw.intervals, len(raw.words))))
         return model, round(float(np.median(scores)), 4)
 
@@ -376,6 +381,15 @@ def _line(words: Sequence[SpokenWord], inventory: Inventory, tokens: TokenDictio
 def _read(file: Path) -> NDArray[np.float32]:
     samples, _ = soundfile.read(file, dtype="float32")
     return np.asarray(samples, np.float32)
+
+
+def _as_it_is(file: Path) -> Path:
+    """Return where a padded clip lies whose echo was taken off in `file`: the phone classifier hears that one."""
+    return file.with_suffix(".npy")
+
+
+def _read_as_it_is(file: Path) -> NDArray[np.float32]:
+    return np.asarray(np.load(_as_it_is(file)), np.float32) if _as_it_is(file).exists() else _read(file)
 
 
 def _batches(clips: Iterable[TrainingClip]) -> Iterator[list[TrainingClip]]:

@@ -31,7 +31,7 @@ from sift_ray.storage import MANIFEST_NAME, OutputRoot, StorageError, fingerprin
 
 log = logging.getLogger(__name__)
 
-TRAINING_VERSION: Final = 3
+TRAINING_VERSION: Final = 4
 IMPORT_S: Final = 1800.0
 """Speech (s) that an imported model's phones are learnt from: its classifier needs no more."""
 _MODELS, _LEXICONS = "models/align", "models/lexicon"

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sift_ray.align.echoes import without_echoes
-from sift_ray.align.signal import energy_db, pad
+from sift_ray.align.signal import PAD_SAMPLES, energy_db, pad
 from sift_ray.corpora.demo_acoustics import room_response
 from sift_ray.schema import SAMPLE_RATE
 
@@ -73,7 +73,21 @@ def test_any_length_comes_back(samples: int) -> None:
     assert np.isfinite(without_echoes(np.zeros(samples, np.float32))).all()
 
 
-def test_padding_takes_echoes_off() -> None:
+@pytest.mark.parametrize("noise_db", [-60.0, -20.0, -10.0, -5.0, 0.0])
+def test_padding_makes_no_room_of_noise(noise_db: float) -> None:
+    padded = pad(_sounds(noise_db).astype(np.float32))
+    assert without_echoes(padded, PAD_SAMPLES) is padded
+
+
+def test_a_padded_clip_of_a_room_is_told() -> None:
     heard = _in_room(_sounds(), 0.6, 0.0)
-    edge = (pad(heard).size - heard.size) // 2
-    assert _gap_db(pad(heard)[edge:-edge]) < _gap_db(heard) - 6
+    cleaned = without_echoes(pad(heard), PAD_SAMPLES)
+    assert _gap_db(cleaned[PAD_SAMPLES:-PAD_SAMPLES]) < _gap_db(heard) - 6
+
+
+def test_sounds_that_are_held_stay() -> None:
+    source = np.random.default_rng(8)
+    held = np.convolve(source.standard_normal(4 * SAMPLE_RATE), np.hanning(5), "same")
+    held *= np.repeat([0.001, 1, 0.001, 1], SAMPLE_RATE)
+    padded = pad(0.1 * held.astype(np.float32))
+    assert without_echoes(padded, PAD_SAMPLES) is padded

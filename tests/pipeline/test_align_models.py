@@ -58,7 +58,7 @@ def phone_model() -> PhoneModel:
 def trained_folder(folder: Path, language: str = "de", dictionary: str | None = None) -> Path:
     """A model's folder as training leaves it, but for viter's own file."""
     folder.mkdir(parents=True)
-    facts = {"format": FORMAT, "language": language, "recipe": "monophone", "phones": ["a"]}
+    facts = {"format": FORMAT, "language": language, "recipe": "monophone", "phones": ["a"], "hears_echoes": False}
     (folder / FACTS).write_text(json.dumps(facts))
     (folder / MODEL).write_bytes(b"viter")
     phone_model().save(folder / PHONES)
