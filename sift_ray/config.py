@@ -6,6 +6,7 @@ section has defaults, so that a config names only what differs from them.
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -280,7 +281,8 @@ class BinConfig(Section):
 
     method: Literal["equal_width", "quantile"] = "equal_width"
     outlier_std: Mapping[str, float] = Field(default_factory=dict)  # attribute → k; default in categories
-    min_count: int = Field(20, ge=2)  # a smaller group is judged by the corpus's ruler, then by all
+    # a smaller group is judged by its corpus over all languages, then by its language over all corpora, then by all
+    min_count: int = Field(20, ge=2)
     by_language: tuple[str, ...] = ()  # attributes that have a ruler for each language of a corpus
     unknown_gender: Literal["refuse", "all_speakers"] = "refuse"  # whose pitch is judged by one ruler of all speakers
     frozen: str | None = None  # a bins.json from elsewhere
@@ -297,8 +299,8 @@ class BinConfig(Section):
     def _attributes(cls, values: Mapping[str, float]) -> Mapping[str, float]:
         for attribute, k in values.items():
             _known_attribute(attribute)
-            if k <= 0:
-                raise ValueError(f"{attribute}: k must be positive, not {k}")
+            if not 0 < k < math.inf:
+                raise ValueError(f"{attribute}: k must be positive and finite, not {k}")
         return values
 
     @field_validator("by_language")

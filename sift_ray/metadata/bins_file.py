@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import itertools
 import json
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
+from pydantic import ValidationError
+
+from sift_ray.metadata.bins_document import FORMAT, BinsDocument
 from sift_ray.metadata.categories import ATTRIBUTES
 from sift_ray.metadata.rulers import Group, Ruler, Rulers
-
-FORMAT: Final = 2
 
 _FALLBACK: Final = (
     "a group of fewer than min_count values is judged by its corpus over all languages, then by its language over all "
@@ -58,51 +57,46 @@ def write_bins(rulers: Rulers) -> str:
 
 
 def read_bins(text: str, source: str = "bins.json") -> Rulers:
-    """Read what `write_bins` wrote.
+    """Read what `write_bins` wrote; at the top there may be more than that.
 
     Raises:
-        BinsError: not such a document, other categories than this version's, or edges that decrease.
+        BinsError: not such a document, other categories than this version's, or entries that can't be: with the file,
+            the entry and what is wrong with it.
     """
     try:
         document = json.loads(text)
-        if document["format"] != FORMAT:
-            raise BinsError(f"{source}: format {document['format']}, this version reads {FORMAT}; build the bins again")
-        return Rulers(
-            [_ruler(entry, source) for entry in document["rulers"]],
-            method=document["method"],
-            min_count=document["min_count"],
-            counts=dict(_counted(entry, source) for entry in document["groups"]),
-            unknown=document["unknown"],
-        )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
-        raise BinsError(f"{source}: not a bins.json: {type(error).__name__}: {error}") from error
+    except json.JSONDecodeError as error:
+        raise BinsError(f"{source}: not a bins.json: {error}") from error
+    if isinstance(document, dict) and document.get("format", FORMAT) != FORMAT:
+        raise BinsError(f"{source}: format {document['format']!r}, this version reads {FORMAT}; build the bins again")
+    try:
+        read = BinsDocument.model_validate_json(text)
+    except ValidationError as error:
+        raise BinsError(f"{source}: not a bins.json: {_told(error, document)}") from error
+    return Rulers(
+        [Ruler(**entry.model_dump(exclude={"labels", "judged_by"})) for entry in read.rulers],
+        method=read.method,
+        min_count=read.min_count,
+        counts={entry.group: tuple(entry.categories.values()) for entry in read.groups},
+        unknown=read.unknown,
+    )
+
+
+def _told(error: ValidationError, document: Any) -> str:
+    """Return the first fault, with the entry that has it, and how many more there are."""
+    faults = error.errors()
+    place = faults[0]["loc"]
+    where = "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in place).lstrip(".")
+    if len(place) > 1 and isinstance(place[1], int):
+        entry = document[place[0]][place[1]]
+        if isinstance(entry, dict):
+            where += f" ({', '.join(str(entry.get(key)) for key in Group._fields)})"
+    what = faults[0]["msg"].removeprefix("Value error, ")
+    more = f" (the first of {len(faults)} faults)" if len(faults) > 1 else ""
+    return f"{where}: {what}{more}" if where else f"{what}{more}"
 
 
 def _named(judge: Ruler | None) -> dict[str, Any] | None:
     if judge is None:
         return None
     return {"corpus": judge.corpus, "language": judge.language, "gender": judge.gender, "count": judge.count}
-
-
-def _group(entry: Mapping[str, Any], labels: tuple[str, ...], source: str) -> Group:
-    """Return the group of an entry, whose categories must be those of this version."""
-    group = Group(entry["attribute"], entry["corpus"], entry["language"], entry["gender"])
-    if group.attribute not in ATTRIBUTES or ATTRIBUTES[group.attribute].labels != labels:
-        raise BinsError(f"{source}: {group}: its categories are not those of this version; build the bins again")
-    return group
-
-
-def _counted(entry: Mapping[str, Any], source: str) -> tuple[Group, tuple[int, ...]]:
-    categories = entry["categories"]
-    return _group(entry, tuple(categories), source), tuple(categories.values())
-
-
-def _ruler(entry: Mapping[str, Any], source: str) -> Ruler:
-    labels = tuple(entry["labels"])
-    group = _group(entry, labels, source)
-    edges = tuple(float(edge) for edge in entry["edges"])
-    if len(edges) != len(labels) + 1 or not all(a <= b for a, b in itertools.pairwise(edges)):
-        raise BinsError(f"{source}: {group}: {len(labels)} categories need {len(labels) + 1} edges, in order")
-    low, high, counts = entry["histogram"]
-    known = {k: v for k, v in entry.items() if k not in ("edges", "histogram", "judged_by", "labels")}
-    return Ruler(**known, edges=edges, histogram=(low, high, tuple(counts)))

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol, Self, TypeVar
 
 import pyarrow as pa
@@ -20,9 +19,10 @@ from sift_ray.config import BinConfig, Config
 from sift_ray.metadata.bins import count, finish, keep_inliers, measure
 from sift_ray.metadata.bins_file import BinsError, read_bins, write_bins
 from sift_ray.metadata.categories import ATTRIBUTES
-from sift_ray.metadata.moments import Inliers, Moments, NearMean
+from sift_ray.metadata.moments import Inliers, Moments, NearMean, outlier_std
 from sift_ray.metadata.rulers import Group, Rulers
 from sift_ray.metadata.tally import Tally
+from sift_ray.pipeline.frozen_bins import frozen_mark, gaps, measured_by, read_frozen
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Pace
 from sift_ray.pipeline.session import RaySession
@@ -32,7 +32,6 @@ from sift_ray.storage import (
     StorageError,
     WaveManifest,
     fingerprint,
-    open_root,
     read_json,
     read_table,
     wave_files,
@@ -60,22 +59,25 @@ def run_bin(session: RaySession, config: Config, root: OutputRoot, plan: Plan) -
         BinsError: the frozen bins can't be used, or were made with other backends.
     """
     if root.exists(BINS_NAME):
-        return load_rulers(config, root, plan)[0]
+        rulers, document = _load(config, root, plan)
+        _tell_gaps(rulers, config.bin, document.get("outlier_std"))
+        return rulers
     waves = _annotated(root, plan)
+    frozen = None if config.bin.frozen is None else read_frozen(config)
     session.ensure(BINS_NAME)
     tasks = shared_out([wave_files(root, manifest) for manifest in waves], sum(manifest.rows for manifest in waves))
-    rulers = _measure(root, tasks, config.bin) if config.bin.frozen is None else _frozen(config)
+    rulers = _measure(root, tasks, config.bin) if frozen is None else frozen.rulers
     rulers = _merged("bin: categories", Tally(), root, tasks, _COUNTED, count, rulers).put_into(rulers)
-    if config.bin.frozen is not None:
-        for gap in gaps(rulers, config.bin):
-            log.warning("%s: %s", config.bin.frozen, gap)
+    deviations = _outlier_std(config.bin) if frozen is None else frozen.outlier_std
     document = {
         **json.loads(write_bins(rulers)),
-        "measured_by": _measured_by(config),
-        "made_from": _ingredients(config, waves),
+        "outlier_std": deviations,
+        "measured_by": measured_by(config),
+        "made_from": _ingredients(config.bin, waves, None if frozen is None else frozen.mark),
     }
     root.put(BINS_NAME, json.dumps(document, ensure_ascii=False, indent=1).encode())
     log.info("bin: %d rulers in %s/%s", len(rulers.rulers), root.uri, BINS_NAME)
+    _tell_gaps(rulers, config.bin, deviations)
     return rulers
 
 
@@ -87,74 +89,47 @@ def load_rulers(config: Config, root: OutputRoot, plan: Plan) -> tuple[Rulers, s
         StaleOutputError: it was made from other annotations or another method.
         BinsError: it can't be used.
     """
+    rulers, document = _load(config, root, plan)
+    # the text of the rulers alone: what they were made from, and what they counted, does not change what they say
+    mark = fingerprint({"rulers": write_bins(rulers.with_counts({}, {}))})
+    return rulers, mark, str(document["made_from"]["annotations"])
+
+
+def _load(config: Config, root: OutputRoot, plan: Plan) -> tuple[Rulers, dict[str, Any]]:
+    """Return the rulers of bins.json and the whole of it; see `load_rulers`."""
     document = read_json(root, BINS_NAME)
     if document is None:
         raise StorageError(f"{root.uri}: there is no {BINS_NAME}; run `sift-ray bin` first")
-    ingredients = _ingredients(config, _annotated(root, plan))
-    if document.get("made_from") != ingredients:
-        raise_stale(root, "bin", document.get("made_from", {}), ingredients)
-    rulers = read_bins(json.dumps(document), f"{root.uri}/{BINS_NAME}")
-    # the text of the rulers alone: what they were made from, and what they counted, does not change what they say
-    mark = fingerprint({"rulers": write_bins(rulers.with_counts({}, {}))})
-    return rulers, mark, str(ingredients["annotations"])
+    source = f"{root.uri}/{BINS_NAME}"
+    made_from = document.get("made_from") if isinstance(document, dict) else None
+    if not isinstance(made_from, dict):
+        raise BinsError(f"{source}: not the {BINS_NAME} of a job: it does not say what it was made from")
+    ingredients = _ingredients(config.bin, _annotated(root, plan), frozen_mark(config, made_from))
+    if made_from != ingredients:
+        raise_stale(root, "bin", made_from, ingredients)
+    return read_bins(json.dumps(document), source), document
 
 
-def _frozen(config: Config) -> Rulers:
-    """Return the config's rulers from elsewhere. They settle all but one thing: who of unknown gender is judged."""
-    frozen = _read_frozen(config)
-    rulers = read_bins(frozen, str(config.bin.frozen))
-    _raise_if_measured_otherwise(config, json.loads(frozen))
-    return rulers.without_everyone() if config.bin.unknown_gender == "refuse" else rulers
+def _tell_gaps(rulers: Rulers, config: BinConfig, outlier_std: Mapping[str, float] | None) -> None:
+    if config.frozen is not None:
+        for gap in gaps(rulers, config, outlier_std):
+            log.warning("%s: %s", config.frozen, gap)
 
 
-def gaps(rulers: Rulers, config: BinConfig) -> Iterator[str]:
-    """Yield what rulers from elsewhere lack for the data set that they have counted, and for what the config asks."""
-    own = {(group.attribute, group.corpus) for group in rulers.rulers}
-    lacking: dict[str, list[str]] = {}
-    for attribute, corpus in dict.fromkeys((group.attribute, group.corpus) for group in rulers.counts):
-        if (attribute, corpus) not in own:
-            lacking.setdefault(corpus, []).append(attribute)
-    for corpus, attributes in lacking.items():
-        yield f"no rulers of corpus {corpus} for {', '.join(attributes)}: those of all corpora judge it"
-    for attribute, reasons in rulers.unknown.items():
-        if "no_ruler" in reasons:
-            yield f"no ruler for {reasons['no_ruler']:,} values of {attribute}: they have no category"
-        if "unknown_gender" in reasons and config.unknown_gender == "all_speakers":
-            yield f"no ruler of all speakers for {attribute}: those of unknown gender have no category"
+def _outlier_std(config: BinConfig) -> dict[str, float]:
+    """Return k of each attribute; quantiles put nothing aside."""
+    return {key: outlier_std(config, key) for key in ATTRIBUTES} if config.method == "equal_width" else {}
 
 
-def _measured_by(config: Config) -> dict[str, str]:
-    """Return the backends whose numbers have units of their own: a ruler of one says nothing about another."""
-    features = config.annotate.features
-    return {"quality": features.quality, "room": features.room}
-
-
-def _raise_if_measured_otherwise(config: Config, frozen: dict[str, Any]) -> None:
-    here = _measured_by(config)
-    there = {**here, **frozen.get("measured_by", {})}
-    differing = [f"{key}: {there[key]}" for key in here if there[key] != here[key]]
-    if differing:
-        raise BinsError(
-            f"{config.bin.frozen}: its rulers are for annotate.features with {', '.join(differing)}; set the same, or "
-            "freeze bins of this job's backends"
-        )
-
-
-def _ingredients(config: Config, waves: list[WaveManifest]) -> dict[str, object]:
+def _ingredients(config: BinConfig, waves: list[WaveManifest], frozen: str | None) -> dict[str, object]:
+    """Return what bins.json is made from; `frozen` is the fingerprint of frozen bins, which settle most of the rest."""
+    settling = None if frozen is None else {"frozen", "unknown_gender"}
     return {
-        "bin": config.bin.model_dump(mode="json"),
-        "frozen": None if config.bin.frozen is None else fingerprint({"text": _read_frozen(config)}),
+        "bin": config.model_dump(mode="json", include=settling),
+        "frozen": frozen,
         "binning_version": BINNING_VERSION,
         "annotations": waves[0].fingerprint,
     }
-
-
-def _read_frozen(config: Config) -> str:
-    path = str(config.bin.frozen)
-    if "://" in path:
-        folder, _, name = path.rpartition("/")
-        return open_root(folder, config.storage.endpoint_url, config.storage.region).read(name).decode()
-    return Path(path).read_text(encoding="utf-8")
 
 
 def _annotated(root: OutputRoot, plan: Plan) -> list[WaveManifest]:

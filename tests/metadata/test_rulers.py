@@ -10,12 +10,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sift_ray.features.pitch import pitch_statistics
+from sift_ray.features.pitch_parameters import PitchParameters
+from sift_ray.features.praat_engine import PraatEngine
 from sift_ray.metadata.bins import count
-from sift_ray.metadata.bins_file import BinsError, read_bins, write_bins
+from sift_ray.metadata.bins_file import read_bins, write_bins
 from sift_ray.metadata.categories import ATTRIBUTES
 from sift_ray.metadata.rulers import ALL, EVERYONE, Group, Ruler, Rulers
 from sift_ray.schema import GENDERS
 
+from ..human_speech import recordings
 from .test_bins import build, of_rows, rate, row, table
 
 
@@ -319,22 +323,30 @@ def test_what_each_group_holds_is_in_the_file():
     assert Group(*next(iter(groups))) in build(*shown).counts
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (lambda d: d.update(format=1), "format 1, this version reads 2; build the bins again"),
-        (lambda d: d["rulers"][0].update(labels=["x"]), "build the bins again"),
-        (lambda d: d["rulers"][0].update(attribute="x"), "build the bins again"),
-        (lambda d: d["groups"][0]["categories"].popitem(), "build the bins again"),
-        (lambda d: d["rulers"][0]["edges"].reverse(), "in order"),
-        (lambda d: d["rulers"][0]["edges"].pop(), "8 edges"),
-        (lambda d: d["rulers"][0]["edges"].__setitem__(2, float("nan")), "in order"),
-        (lambda d: d.pop("rulers"), "KeyError"),
-        (lambda d: d.pop("unknown"), "KeyError"),
-    ],
-)
-def test_unusable_bins_are_refused(change, message):
-    document = json.loads(write_bins(build(table(speaking_rate=[3.0, 4.0, 5.0]))))
-    change(document)
-    with pytest.raises(BinsError, match=message):
-        read_bins(json.dumps(document), "x/bins.json")
+def test_human_men_and_women_are_judged_by_rulers_of_their_own():
+    taken = dict.fromkeys(("en", "es", "fr", "it"), 0)
+    shown = []
+    for recording in recordings(40):  # (the man speaks Italian, a woman each of the other languages)
+        taken[recording.language] += 1
+        if recording.gender == "male" or taken[recording.language] <= 14:
+            shown.append(recording)
+    genders = [recording.gender for recording in shown]
+    assert (genders.count("male"), genders.count("female")) == (40, 42)
+    engine = PraatEngine(PitchParameters(), room=False)
+    signals = engine.measure([recording.samples - recording.samples.mean() for recording in shown])
+    pitch = [pitch_statistics(signal.f0_hz).median_hz for signal in signals]
+    languages = [recording.language for recording in shown]
+    rulers = build(table(corpus="prompts", average_pitch=pitch, gender=genders, language=languages))
+    assert rulers.unknown["average_pitch"] == {}
+    women, men = (rulers.ruler("average_pitch", "prompts", gender, "it") for gender in GENDERS)
+    assert (women.gender, women.count, men.gender, men.count) == ("female", 42, "male", 40)
+    assert men.mean == pytest.approx(np.mean(pitch[genders.index("male") :][:40]), abs=1e-3)
+    # every category of the women begins above the same of the man
+    assert min(np.subtract(women.edges, men.edges)) > 5.0
+
+    def told(hz):
+        return rulers.labels("average_pitch", [hz] * 3, ["prompts"] * 3, ["male", "female", None], [None] * 3)
+
+    # his voice is high for a man's, and yet what is common for him is very low for a woman
+    assert told(men.mean) == ["moderate pitch", "very low pitch", None]
+    assert told(women.mean) == ["quite high pitch", "moderate pitch", None]

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from sift_ray.config import Config
+from sift_ray.config import BinConfig, Config
 from sift_ray.config_file import parse_config
 from sift_ray.metadata.bins import build_rulers, count
 from sift_ray.metadata.bins_file import BinsError, read_bins, write_bins
 from sift_ray.metadata.categories import ATTRIBUTES
-from sift_ray.metadata.rulers import ALL, EVERYONE
+from sift_ray.metadata.rulers import ALL, EVERYONE, Rulers
 from sift_ray.pipeline.bin import (
     MOST_TASKS,
     ROWS_A_TASK,
-    _measured_by,
-    _raise_if_measured_otherwise,
-    gaps,
+    load_rulers,
     run_bin,
     shared_out,
 )
+from sift_ray.pipeline.frozen_bins import gaps, measured_by, raise_if_measured_otherwise
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.session import RaySession
 from sift_ray.pipeline.waves import StaleOutputError, write_parquet
@@ -33,10 +33,11 @@ from sift_ray.storage import LocalRoot, ShardInfo, WaveManifest, wave_folder, wr
 from ..seaweed import Seaweed
 
 
-def config(tmp_path: Path, section: str = "{}", features: str = "{}", more: str = "") -> Config:
+def config(tmp_path: Path, section: str = "{}", features: str = "{}", more: str = "", aligner: str = "viter") -> Config:
     (tmp_path / "clips.tsv").touch()
     text = f"output: {tmp_path}/out\ncorpora: [{{type: manifest, name: mine, path: {tmp_path}/clips.tsv}}]\n"
-    return parse_config(f"{text}bin: {section}\nannotate: {{features: {features}}}\n{more}", "job.yaml")
+    text += f"bin: {section}\nannotate: {{features: {features}, align: {{backend: {aligner}}}}}\n{more}"
+    return parse_config(text, "job.yaml", check_paths=False)
 
 
 def annotations(rows: int, seed: int, corpora: str = "ab") -> pa.Table:
@@ -100,14 +101,36 @@ def binned(job: Config, plan: Plan) -> dict[str, Any]:
 
 def test_a_ruler_of_one_backend_does_not_judge_another(tmp_path: Path) -> None:
     (tmp_path / "bins.json").touch()
-    mos, squim = (
-        config(tmp_path, f"{{frozen: {tmp_path}/bins.json}}", f"{{quality: {quality}}}")
-        for quality in ("dnsmos", "squim")
+    section = f"{{frozen: {tmp_path}/bins.json}}"
+    mos, squim = (config(tmp_path, section, f"{{quality: {quality}}}") for quality in ("dnsmos", "squim"))
+    raise_if_measured_otherwise(mos, {"measured_by": measured_by(mos)})
+    with pytest.raises(BinsError, match=r"bins\.json: .* quality: dnsmos \(this job: squim, by annotate.features.qual"):
+        raise_if_measured_otherwise(squim, {"measured_by": measured_by(mos)})
+    unaligned = config(tmp_path, section, aligner="none")
+    with pytest.raises(BinsError, match=r"speaking_rate: aligned \(this job: g2p, by annotate\.align\.backend\)"):
+        raise_if_measured_otherwise(unaligned, {"measured_by": measured_by(mos)})
+    with pytest.raises(BinsError, match=r"speaking_rate: g2p \(this job: aligned"):
+        raise_if_measured_otherwise(mos, {"measured_by": measured_by(unaligned)})
+    # (which aligner it is makes no difference in kind)
+    raise_if_measured_otherwise(
+        config(tmp_path, section, aligner="ctc, models: {en: an/id}"), {"measured_by": measured_by(mos)}
     )
-    _raise_if_measured_otherwise(mos, {"measured_by": _measured_by(mos)})
-    _raise_if_measured_otherwise(mos, {})  # bins of an earlier version do not say
-    with pytest.raises(BinsError, match=r"bins\.json: .* with quality: dnsmos"):
-        _raise_if_measured_otherwise(squim, {"measured_by": _measured_by(mos)})
+
+
+@pytest.mark.parametrize(
+    ("said", "lacking"),
+    [
+        ({}, "quality, room, speaking_rate"),
+        ({"measured_by": None}, "quality, room, speaking_rate"),
+        ({"measured_by": {"quality": "dnsmos", "room": "signal"}}, "speaking_rate"),
+    ],
+)
+def test_rulers_that_do_not_say_what_measured_them_are_refused(
+    tmp_path: Path, said: dict[str, Any], lacking: str
+) -> None:
+    (tmp_path / "bins.json").touch()
+    with pytest.raises(BinsError, match=rf"bins\.json: measured_by: it does not say .* {lacking}; make"):
+        raise_if_measured_otherwise(config(tmp_path, f"{{frozen: {tmp_path}/bins.json}}"), said)
 
 
 @pytest.mark.parametrize("waves", [1, 4, 5, 6, 1279, 1280, 1281, 10_000])
@@ -210,7 +233,9 @@ def test_frozen_bins_on_s3_are_read(local_ray: None, seaweed: Seaweed, tmp_path:
     )
     document = binned(job, annotated(LocalRoot(job.output), [[annotations(200, seed=7)]]))
     assert document["rulers"] == json.loads(file.read_text())["rulers"]
-    # another file under that name is told from the first
+    # one that is gone is not missed, and another file under that name is told from the first
+    seaweed.client.delete_object(Bucket=seaweed.bucket, Key="frozen/bins/mine.json")
+    assert binned(job, Plan(1, 0, "")) == document
     seaweed.client.put_object(Bucket=seaweed.bucket, Key="frozen/bins/mine.json", Body=file.read_bytes() + b"\n")
     with pytest.raises(StaleOutputError, match="frozen"), RaySession(job) as session:
         run_bin(session, job, LocalRoot(job.output), Plan(1, 0, ""))
@@ -219,11 +244,125 @@ def test_frozen_bins_on_s3_are_read(local_ray: None, seaweed: Seaweed, tmp_path:
 def test_what_frozen_bins_lack_is_said(tmp_path: Path) -> None:
     shown, job = annotations(300, seed=5), config(tmp_path, "{unknown_gender: all_speakers}")
     rulers = build_rulers(lambda: [shown], job.bin)
-    assert list(gaps(rulers, job.bin)) == []
+    assert list(gaps(rulers, job.bin, None)) == []
     refusing = rulers.without_everyone()
     counted = count([shown], refusing).put_into(refusing)
-    assert list(gaps(counted, config(tmp_path).bin)) == []
-    assert list(gaps(counted, job.bin)) == [
+    assert list(gaps(counted, config(tmp_path).bin, None)) == []
+    assert list(gaps(counted, job.bin, None)) == [
         f"no ruler of all speakers for {attribute}: those of unknown gender have no category"
         for attribute in ("average_pitch", "pitch_variation")
     ]
+
+
+def test_settings_that_frozen_bins_do_not_follow_are_said(tmp_path: Path) -> None:
+    shown = annotations(300, seed=5)
+    rulers = build_rulers(lambda: [shown], BinConfig(min_count=8))
+    made_with = {key: attribute.outlier_std for key, attribute in ATTRIBUTES.items()}
+
+    def said(section: str, outlier_std: Mapping[str, float] | None = made_with) -> list[str]:
+        return list(gaps(rulers, config(tmp_path, section).bin, outlier_std))
+
+    assert said("{}") == []  # (a default asks for nothing)
+    assert said("{method: equal_width, min_count: 8, outlier_std: {speaking_rate: 5.5}}") == []
+    assert said("{method: quantile, min_count: 2, outlier_std: {noise_level: 2}, by_language: [speaking_rate]}") == [
+        "no rulers by language for speaking_rate, which bin.by_language asks for: one judges all languages",
+        "bin.method quantile is not followed: that of these rulers is equal_width",
+        "bin.min_count 2 is not followed: that of these rulers is 8",
+    ]
+    assert said("{outlier_std: {noise_level: 2, speaking_rate: 5.5}}") == [
+        "bin.outlier_std 2 of noise_level is not followed: that of these rulers is 3.5"
+    ]
+    assert said("{outlier_std: {noise_level: 3.5}}", None) == [
+        "bin.outlier_std 3.5 of noise_level is not followed: that of these rulers is unknown"
+    ]
+    assert said("{outlier_std: {noise_level: 3.5}}", {}) == [
+        "bin.outlier_std 3.5 of noise_level is not followed: that of these rulers is none"
+    ]
+
+
+def test_groups_and_languages_that_another_ruler_judges_are_said(tmp_path: Path) -> None:
+    many, few = annotations(400, seed=5, corpora="a"), annotations(40, seed=6, corpora="b")
+    asked = config(tmp_path, "{by_language: [noise_level]}").bin
+    # of 40 clips of b, 11 are in Italian, 13 of women and 13 of men; no Spanish is known
+    rulers = build_rulers(lambda: [many, few], BinConfig(min_count=20, by_language=("noise_level",)))
+    assert list(gaps(rulers, asked, None)) == [
+        "the rulers of corpus b for average_pitch female, average_pitch male, pitch_variation female, "
+        "pitch_variation male rest on fewer values than min_count (20): those of all corpora judge it"
+    ]
+    spanish = few.set_column(few.schema.get_field_index("language"), "language", pa.array(["es"] * 40, pa.string()))
+    counted = count([spanish], rulers).put_into(rulers)
+    assert list(gaps(counted, asked, None))[1:] == ["no ruler of es for noise_level: one of all languages judges them"]
+    # and a corpus that has rulers of women alone
+    women = Rulers([r for r in rulers.rulers.values() if r.gender != "male" or r.corpus != "b"], method="", min_count=2)
+    counted = count([few], women).put_into(women)
+    assert list(gaps(counted, asked, None)) == [
+        "no rulers of corpus b for average_pitch male, pitch_variation male: those of all corpora judge it"
+    ]
+
+
+def test_bins_say_what_settled_them_and_frozen_ones_what_was_not_followed(
+    local_ray: None, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    file = frozen_bins(tmp_path, "{outlier_std: {noise_level: 2}}")
+    given = json.loads(file.read_text())
+    assert given["outlier_std"]["noise_level"] == 2
+    assert given["outlier_std"]["speaking_rate"] == ATTRIBUTES["speaking_rate"].outlier_std
+    asked = "method: quantile, min_count: 2, by_language: [speaking_rate]"
+    job = config(tmp_path, f"{{frozen: {file}, {asked}}}")
+    plan = annotated(LocalRoot(job.output), [[annotations(300, seed=8)]])
+    document = binned(job, plan)
+    assert f"{file}: bin.method quantile is not followed" in caplog.text
+    assert f"{file}: bin.min_count 2 is not followed" in caplog.text
+    assert f"{file}: no rulers by language for speaking_rate" in caplog.text
+    assert (document["method"], document["min_count"]) == ("equal_width", 20)
+    assert document["outlier_std"] == given["outlier_std"]
+    # what has no effect on them is not what they were made from
+    assert document["made_from"]["bin"] == {"frozen": str(file), "unknown_gender": "refuse"}
+    caplog.clear()
+    later = config(tmp_path, f"{{frozen: {file}, min_count: 4}}")
+    with RaySession(later) as session:
+        run_bin(session, later, LocalRoot(job.output), plan)
+    assert f"{file}: bin.min_count 4 is not followed" in caplog.text
+    assert "bin.method" not in caplog.text
+
+
+def test_the_copy_of_frozen_bins_outlives_their_file(local_ray: None, tmp_path: Path) -> None:
+    file = frozen_bins(tmp_path)
+    job = config(tmp_path, f"{{frozen: {file}}}")
+    root = LocalRoot(job.output)
+    plan = annotated(root, [[annotations(200, seed=8)]])
+    missing = tmp_path / "moved.json"
+    file.rename(missing)
+    sentence = rf"^{file}: the frozen bins can't be read \(FileNotFoundError: .*\): put the file back, name another"
+    with pytest.raises(BinsError, match=sentence), RaySession(job) as session:
+        run_bin(session, job, root, plan)
+    assert not root.exists("bins.json")
+    missing.rename(file)
+    binned(job, plan)
+    before = load_rulers(job, root, plan)
+    file.rename(missing)
+    document = binned(job, plan)
+    after = load_rulers(job, root, plan)
+    assert (after[0].rulers, after[1:]) == (before[0].rulers, before[1:])
+    assert document["made_from"]["frozen"]
+    # another path is another file, and one that is not there
+    other = config(tmp_path, f"{{frozen: {tmp_path}/other.json}}")
+    with pytest.raises(BinsError, match=r"other\.json: the frozen bins can't be read"):
+        load_rulers(other, root, plan)
+    # a changed one is told, even where it is no bins.json any more
+    file.write_text(missing.read_text() + " ")
+    with pytest.raises(StaleOutputError, match="frozen: was"):
+        load_rulers(job, root, plan)
+    file.write_bytes(b"\xff\xfe")
+    with pytest.raises(BinsError, match="not UTF-8"):
+        load_rulers(job, root, plan)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"made_from": 3}', "{}"])
+def test_a_bins_json_of_no_job_is_refused(tmp_path: Path, text: str) -> None:
+    job = config(tmp_path)
+    root = LocalRoot(job.output)
+    plan = annotated(root, [[annotations(10, seed=1)]])
+    root.put("bins.json", text.encode())
+    with pytest.raises(BinsError, match=r"out/bins\.json: not the bins\.json of a job"):
+        load_rulers(job, root, plan)
