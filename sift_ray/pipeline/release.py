@@ -230,7 +230,8 @@ def _card(config: Config, root: OutputRoot, record: dict[str, Any]) -> str:
                 if label.column in FROM_CORPUS
             },
             "alignment": config.annotate.align.backend,
-            "bins": f"{config.bin.method}" + (f", frozen {config.bin.frozen}" if config.bin.frozen else ""),
+            # (frozen bins bring their own method)
+            "bins": config.bin.method if config.bin.frozen is None else f"frozen, {config.bin.frozen}",
             "language models": ", ".join(sorted(set(config.instruct.models.values())))
             if config.instruct.engine != "template"
             else "none",
