@@ -91,10 +91,12 @@ class Signals(_Part):
         unknowable: claims about what is not measured (mood, place, …).
         either, affirm, deny, question, degree_question, free_degree_question: how a question is put. After a
             `degree_question` ("how") a grade word asks ("how high"); a free one need not stand next to it.
+        openings: first words of questions that ask for more than yes or no, though no word of asking is in them.
         requests: first words of an instruction that is no question ("Describe …").
         boundary: words that part clauses.
         first, second, both: references to the two audios of a comparison.
         last, before, after, rise, fall, same, differ: relations between words or audios; `than` joins them.
+        towards: before a word, they make it the one that another comes before or after ("auf X folgt Y").
         verbs: what a speaker does; a name may stand before them.
     """
 
@@ -114,6 +116,7 @@ class Signals(_Part):
     question: Listed
     degree_question: Listed
     free_degree_question: Listed = ()
+    openings: Listed = ()
     requests: Listed
     boundary: Listed
     first: Listed
@@ -126,6 +129,7 @@ class Signals(_Part):
     fall: Listed
     same: Listed
     than: Listed
+    towards: Listed = ()
     verbs: Listed
     differ: Listed
 

@@ -1,6 +1,6 @@
 """How good the verifier is: what it lets through of the labelled answers of `tests/instruct/labelled/`, and how fast.
 
-    python -m tests.benchmarks.verifier [--language CODE ...] [--refused] [--seconds S]
+    python -m tests.benchmarks.verifier [--language CODE ...] [--sets N ...] [--refused] [--seconds S]
 
 Prints Markdown: the share of the true and of the false answers accepted by task and language, the false answers
 accepted in full, with --refused also the true ones refused with the rule, and pairs a second on one core (processor
@@ -42,13 +42,16 @@ class Case:
         return verdict.accepted, "" if verdict.accepted else f"{verdict.reason}: {verdict.detail}"
 
 
-def cases(languages: Iterable[str]) -> list[Case]:
-    """Return the labelled pairs of the languages."""
+def cases(languages: Iterable[str], sets: Iterable[int] = ()) -> list[Case]:
+    """Return the labelled pairs of the languages: of all fact sets, or of those of the numbers `sets`, from 1."""
+    chosen = frozenset(sets)
     found = []
     for language in languages:
         data = yaml.safe_load((LABELLED / f"{language}.yaml").read_text(encoding="utf-8"))
         for task in TASKS:
-            for fact_set in data[task]:
+            for number, fact_set in enumerate(data[task], 1):
+                if chosen and number not in chosen:
+                    continue
                 facts = tuple(Fact(*row) for row in fact_set["facts"])
                 for label in ("true", "false"):
                     for question, answer, *kind in fact_set[label]:
@@ -97,11 +100,12 @@ def pairs_a_second(labelled: Sequence[Case], seconds: float) -> float:
 def main(argv: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=list(LANGUAGES), help="only these")
+    parser.add_argument("--sets", nargs="+", type=int, default=[], help="only these fact sets, from 1")
     parser.add_argument("--refused", action="store_true", help="print the true answers refused, with the rule")
     parser.add_argument("--seconds", type=float, default=5.0, help="of processor time to measure the speed for")
     options = parser.parse_args(argv)
     languages = [language for language in LANGUAGES if language in options.language]
-    labelled = cases(languages)
+    labelled = cases(languages, options.sets)
     verdicts = [(case, *case.judge()) for case in labelled]
     judged = [(case, accepted) for case, accepted, _ in verdicts]
     print(f"# The verifier on {len(labelled)} labelled answers")

@@ -68,7 +68,8 @@ def test_a_good_pair_passes_with_its_evidence():
         ("The voice has a very low pitch at 95 cycles.", "number_not_in_transcript"),
         ("The voice has a very low pitch and says 'the lazy cat'.", "quote_not_in_transcript"),
         ("The voice of John has a very low pitch.", "unknown_name"),
-        ("The voice is nice to hear.", "unverifiable"),
+        ("The voice can be heard here.", "unverifiable"),
+        ("The voice is nice to hear.", "ungrounded"),
         ("The speaker talks very fast.", "off_topic"),
     ],
 )

@@ -97,7 +97,7 @@ def test_ordinals(language):
 def test_all_signals_have_words(language):
     signals = phrases(language).data.signals
     for name in Signals.model_fields:
-        if name != "free_degree_question":
+        if name not in ("free_degree_question", "openings", "towards"):
             assert phrases(language).expand(getattr(signals, name)), name
 
 

@@ -9,20 +9,22 @@ from typing import Final
 from sift_ray.instruct.verify.claims import Claim, Reading
 from sift_ray.instruct.verify.known import Known, Place
 from sift_ray.instruct.verify.references import (
-    RELATIONS,
     Ref,
     attach,
     audio_refs,
-    check_relation,
     hold,
     identify,
     neighbours,
     order,
     word_refs,
 )
+from sift_ray.instruct.verify.relations import RELATIONS, check_relation
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.record import Fact
 
+ACOUSTIC: Final = "closed_ended_acoustic_level"
+CONTENT: Final = "closed_ended_content_level"
+OPEN: Final = "open_ended"
 WORD_ALIGN: Final = "closed_ended_word_align"
 COMPARISON: Final = "closed_ended_comparison"
 _HERE: Final = Ref(0, 0, ((Place(),),))
@@ -93,43 +95,77 @@ def check(task: str, reading: Reading, known: Known, asked: Asked) -> list[Fact]
         here = [(kind, reading.hits[i]) for kind, i in found if reading.sentence(reading.hits[i]) == sentence]
         free = mine
         if task == WORD_ALIGN:
-            orders = [h for h in reading.with_kind("before", "after") if reading.sentence(h) == sentence]
-            if orders:
-                x, y, facts = order(orders[0], mine, known)
-                evidence += facts
-                # where the anchor stands last, a claim after it could be about either
-                free = [x] if y.start < x.start else [x, y]
-                mine = free
-            elif asked.order and len(mine) == 1 and not mine[0].ordinal and mine[0].runs != asked.refs[0].runs:
-                runs = neighbours(mine[0].runs, asked.refs[0], asked.order)
-                if not runs:
-                    raise Refused("false_claim", "the words do not follow each other so")
-                free = mine = [Ref(mine[0].start, mine[0].end, runs)]
-                evidence += [f for run in runs for p in run if (f := known.get(p, "word")) is not None]
+            mine, free, facts = _in_order(reading, sentence, mine, known, asked)
+            evidence += facts
         for kind, hit in here:
             evidence += check_relation(
                 reading, hit, kind, mine or carried or asked.refs, known, audios=task == COMPARISON
             )
         if claims and free:
             free = _unrelated(free, bool(here), claims)
-            for claim, places in attach(claims, free):
+            for claim, places in attach(claims, free, reading):
                 evidence += hold(known, claim, places, reading.words(claim.hit))
+        elif not carried and _from_to(asked.refs, claims):
+            for claim, ref in zip(claims, asked.refs, strict=True):
+                evidence += hold(known, claim, [ref], reading.words(claim.hit))
         elif claims:
             for claim in claims:
                 places = carried or _unsaid(task, asked)
                 evidence += hold(known, claim, places, reading.words(claim.hit))
         carried = mine or carried
-    if not reading.claims and not found and refs:
+    if refs and not found and all(key == "gender" for claim in reading.claims for key, _ in claim.readings):
         evidence += _inherited(task, refs, known, asked)
     return evidence
+
+
+def _in_order(
+    reading: Reading, sentence: int, mine: list[Ref], known: Known, asked: Asked
+) -> tuple[list[Ref], list[Ref], list[Fact]]:
+    """Check what a sentence says of before and after.
+
+    Returns:
+        The sentence's references, those of them that its claims can be about, and the word facts it rests on.
+    """
+    orders = [hit for hit in reading.with_kind("before", "after") if reading.sentence(hit) == sentence]
+    if orders:
+        x, y, facts = order(reading, orders[0], mine, known)
+        # where the anchor stands last, a claim after it could be about either
+        free = [x] if y.start < x.start else [x, y]
+        return free, free, facts
+    if asked.order and len(mine) == 1 and not mine[0].ordinal and mine[0].runs != asked.refs[0].runs:
+        runs = neighbours(mine[0].runs, asked.refs[0], asked.order)
+        if not runs:
+            raise Refused("false_claim", "the words do not follow each other so")
+        free = [Ref(mine[0].start, mine[0].end, runs)]
+        return free, free, [f for run in runs for p in run if (f := known.get(p, "word")) is not None]
+    return mine, mine, []
 
 
 def _unrelated(refs: Sequence[Ref], related: bool, claims: Sequence[Claim]) -> list[Ref]:
     """Leave out references after the last claim that only a relation ("than the second") needs."""
     if not related:
         return list(refs)
-    kept = [ref for ref in refs if ref.start < claims[-1].hit.start]
+    if _alternating(refs, claims):
+        return list(refs)
+    kept = [ref for ref in refs if ref.start <= claims[-1].hit.start]
     return kept or list(refs)
+
+
+def _alternating(refs: Sequence[Ref], claims: Sequence[Claim]) -> bool:
+    """Say whether each claim has a reference right behind it: "from low on a to high on b"."""
+    if len(refs) != len(claims) or len(refs) < 2:
+        return False
+    ends = [*(claim.hit.start for claim in claims[1:]), float("inf")]
+    return all(c.hit.start < r.start < end for c, r, end in zip(claims, refs, ends, strict=True))
+
+
+def _from_to(asked: Sequence[Ref], claims: Sequence[Claim]) -> bool:
+    """Say whether two claims of one attribute are of the two references of the question, in turn."""
+    return (
+        len(asked) == len(claims) == 2
+        and claims[0].readings != claims[1].readings
+        and {key for key, _ in claims[0].readings} == {key for key, _ in claims[1].readings}
+    )
 
 
 def _unsaid(task: str, asked: Asked) -> list[Ref]:
@@ -153,8 +189,23 @@ def _inherited(task: str, refs: Sequence[Ref], known: Known, asked: Asked) -> li
         return []
     evidence = []
     for claim in asked.claims:
-        evidence += hold(known, claim, refs, question.words(claim.hit))
+        held = hold(known, claim, refs, question.words(claim.hit))
+        evidence += held
+        if task == COMPARISON and len({fact.audio for fact in held}) == 1:
+            evidence += _otherwise(held, known)
     for kind, index in asked.relations:
         hit = question.hits[index]
         evidence += check_relation(question, hit, kind, refs, known, audios=task == COMPARISON)
     return evidence
+
+
+def _otherwise(held: Sequence[Fact], known: Known) -> list[Fact]:
+    """Return the other audio's facts: "Which is noisy?" "The first." says that the second is known not to be.
+
+    Raises:
+        Refused: `false_claim`, where both are.
+    """
+    others = [known.get(Place(1 - fact.audio), fact.key) for fact in held]
+    if any(other is not None and other.value == fact.value for fact, other in zip(held, others, strict=True)):
+        raise Refused("false_claim", "what is asked for is true of both audios")
+    return [other for other in others if other is not None]

@@ -32,6 +32,8 @@ class Reading:
     claims: list[Claim] = field(default_factory=list)
     context: frozenset[str] = frozenset()  # keys that the question speaks of
     language: str = "en"
+    _of: list[Hit] | None = None
+    _by_kind: dict[str, list[Hit]] = field(default_factory=dict)
 
     def sentence(self, hit: Hit) -> int:
         """The sentence that a hit stands in."""
@@ -47,6 +49,15 @@ class Reading:
 
     def with_kind(self, *kinds: str) -> list[Hit]:
         """The hits that can mean one of `kinds`."""
+        if self._of is not self.hits:
+            self._of, self._by_kind = self.hits, {}
+            for hit in self.hits:
+                for kind in hit.kinds():
+                    self._by_kind.setdefault(kind, []).append(hit)
+        if len(kinds) == 1:
+            return self._by_kind.get(kinds[0], [])
+        if self._by_kind.keys().isdisjoint(kinds):
+            return []
         return [hit for hit in self.hits if not hit.kinds().isdisjoint(kinds)]
 
     def keys(self, *kinds: str) -> frozenset[str]:
@@ -90,13 +101,14 @@ def _settle(reading: Reading, hit: Hit) -> tuple[tuple[str, str], ...]:
     """Choose the readings of a claim by what its clause, sentence and question speak of."""
     strong = [(m.key, m.label) for m in hit.meanings if m.kind == "claim"]
     every = strong + [(m.key, m.label) for m in hit.meanings if m.kind == "short"]
-    for keys, binding in _surroundings(reading, hit):
-        fitting = [(key, label) for key, label in every if key in keys]
-        if fitting:
+    for keys, binding, mentioned in _surroundings(reading, hit):
+        # (what says a category by itself comes before what says it only where that is spoken of)
+        usable = every if mentioned or not strong else strong
+        fitting = [r for r in strong if r[0] in keys] or [r for r in usable if r[0] in keys]
+        if fitting := fitting or [r for r in strong if RELATED.get(r[0], frozenset()) & keys]:
             return tuple(fitting)
-        related = [(key, label) for key, label in strong if RELATED.get(key, frozenset()) & keys]
-        if related:
-            return tuple(related)
+        if not keys.isdisjoint(hit.keys("watch")):
+            return ()  # a grade word of what is spoken of: left over
         if binding and all(key in _GRADABLE for key, _ in every):
             raise Refused(
                 "ambiguous_claim",
@@ -106,9 +118,11 @@ def _settle(reading: Reading, hit: Hit) -> tuple[tuple[str, str], ...]:
             return tuple(strong)
     if strong:
         return tuple(strong)
-    # a bare grade that nothing ties to an attribute: a grade word ("high") is no claim but left over, and refused;
-    # others ("very high") keep all their readings, each of which must then be true
-    return () if any(m.kind == "watch" for m in hit.meanings) else tuple(every)
+    # a bare grade that nothing ties to an attribute: a grade word of several ("high") is no claim but left over, and
+    # refused; one of a single attribute ("distant") is of that; others ("very high") keep all their readings, each of
+    # which must then be true
+    several = len(hit.keys("short", "watch")) > 1
+    return () if several and any(m.kind == "watch" for m in hit.meanings) else tuple(every)
 
 
 _GRADABLE: Final = frozenset(
@@ -125,8 +139,8 @@ _GRADABLE: Final = frozenset(
 )
 
 
-def _surroundings(reading: Reading, hit: Hit) -> Iterable[tuple[frozenset[str], bool]]:
-    """Yield the keys spoken of around `hit`, nearest first, and whether the claim must fit them."""
+def _surroundings(reading: Reading, hit: Hit) -> Iterable[tuple[frozenset[str], bool, bool]]:
+    """Yield the keys spoken of around `hit`, nearest first, whether the claim must fit them, whether by mention."""
     clause, sentence = reading.clause(hit), reading.sentence(hit)
     here = [h for h in reading.hits if reading.sentence(h) == sentence and h is not hit]
 
@@ -142,13 +156,16 @@ def _surroundings(reading: Reading, hit: Hit) -> Iterable[tuple[frozenset[str], 
 
     own = [h for h in here if reading.clause(h) == clause]
     if keys := nearest("mention", own):
-        yield keys, True
-    if keys := nearest("hint", own):
-        yield keys, False
+        yield keys, True, True
+    # (that someone speaks does not make "quite low" a speed: that takes a mention)
+    if keys := nearest("hint", own) - {"speaking_rate"}:
+        yield keys, False, False
     if keys := nearest("mention", here):
-        yield keys, False
+        yield keys, False, True
+    if keys := nearest("hint", here) - {"speaking_rate"}:
+        yield keys, False, False
     if keys := gradable(reading.context):
-        yield keys, False
+        yield keys, False, True
 
 
 def grade_words_left(reading: Reading, *, strict: bool) -> Iterable[Hit]:
@@ -162,7 +179,7 @@ def grade_words_left(reading: Reading, *, strict: bool) -> Iterable[Hit]:
         if hit.start in claimed:
             continue
         kinds = hit.kinds()
-        if kinds & {"up", "down", "most", "least", "mention", "first", "second", "both"}:
+        if kinds & {"up", "down", "most", "least", "rise", "fall", "mention", "first", "second", "both"}:
             continue
         # (a short form that nothing ties to an attribute is a claim with all its readings: never left)
         if "watch" in kinds or ("degree" in kinds and (strict or hit.end in starts)):

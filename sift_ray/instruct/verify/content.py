@@ -69,6 +69,7 @@ def _accent_hits(text: Text, words_: Lexicon, skip: frozenset[int], context: fro
     if not candidates:
         return []
     heard = words_.scan(text, frozenset())
+    aged = {i for hit in heard if "age_category" in hit.keys("claim") for i in range(hit.start, hit.end)}
     mentions = [hit for hit in heard if "accent" in hit.keys("mention")]
     spoken = context.union(*(hit.keys("mention") for hit in heard))
     sentences = {text.tokens[hit.start].sentence for hit in mentions}
@@ -78,6 +79,8 @@ def _accent_hits(text: Text, words_: Lexicon, skip: frozenset[int], context: fro
     hits: list[Hit] = []
     for start, wording in candidates:
         end = start + len(wording.run)
+        if not aged.isdisjoint(range(start, end)):
+            continue  # "sulla trentina" is no Trentino
         mine = wording.run in known.accent_of
         touching = not touched.isdisjoint(range(start, end))
         about = text.tokens[start].sentence in sentences or (not mentions and "accent" in context)
@@ -107,30 +110,31 @@ def _named_accents(text: Text, words_: Lexicon, skip: frozenset[int], known: Kno
     own: dict[str, list[tuple[str, ...]]] = {}
     for run in known.accent_of:
         own.setdefault(run[0], []).append(run)
-    tokens, found = text.tokens, []
-    index = 0
-    while index < len(tokens):
+    tokens = text.tokens
+    found: list[tuple[int, _Wording]] = []
+    free_from = 0
+    for index, word in enumerate(text.words):
+        if index < free_from or (word not in dictionary and word not in own):
+            continue
         first = tokens[index]
-        wordings = dictionary.get(first.text, [])
-        if first.text in own:
+        wordings = dictionary.get(word, [])
+        if word in own:
             listed = {wording.run for wording in wordings}
-            free = [_Wording(r, known.accent_of[r], False, False) for r in own[first.text] if r not in listed]
+            free = [_Wording(r, known.accent_of[r], False, False) for r in own[word] if r not in listed]
             wordings = sorted((*wordings, *free), key=lambda wording: -len(wording.run))
         for wording in wordings:
             end = index + len(wording.run)
             inside = tokens[index:end]
             if (
-                tuple(token.text for token in inside) == wording.run
+                tuple(text.words[index:end]) == wording.run
                 and inside[-1].sentence == first.sentence
                 and inside[-1].quote == first.quote
                 and (first.quote < 0 or text.quotes[first.quote] == wording.run)
                 and not (index in skip and (index - 1 in skip or end in skip))
             ):
                 found.append((index, wording))
-                index = end
+                free_from = end
                 break
-        else:
-            index += 1
     return found
 
 
@@ -138,6 +142,16 @@ def _names_language(run: Sequence[str], words_: Lexicon) -> bool:
     """Say whether all of `run` is the name of a language: "English", but not "Scottish English"."""
     hits = words_.scan(read(" ".join(run), words_.language), frozenset())
     return any("language" in hit.keys("claim") and len(run) == hit.end - hit.start for hit in hits)
+
+
+def check_languages(reading: Reading) -> None:
+    """Refuse an accent given as a language: "The language is Irish"."""
+    spoken: dict[int, set[str]] = {}
+    for hit in reading.with_kind("mention"):
+        spoken.setdefault(reading.sentence(hit), set()).update(hit.keys("mention") & {"accent", "language"})
+    for claim in reading.claims:
+        if claim.readings[0][0] == "accent" and spoken.get(claim.sentence) == {"language"}:
+            raise Refused("false_claim", f"{reading.words(claim.hit)!r} is no language")
 
 
 def check_phonemes(answer: str, known: Known) -> list[Fact]:

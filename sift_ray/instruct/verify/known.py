@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sift_ray.instruct.verify.text import words
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.accents import accent_forms
-from sift_ray.metadata.categories import ATTRIBUTES, WORD_KEY
+from sift_ray.metadata.categories import WORD_KEY, ordinal_of
 from sift_ray.metadata.record import Fact
 
 
@@ -53,10 +53,11 @@ class Known:
             if word is not None and place.audio == 0:
                 self.spoken += [(place.position, part) for part in words(word.value, language)]
         phonemes = self.get(Place(), "phonemes")
-        self.phonemes = set() if phonemes is None else set(words(phonemes.value, language))
+        self.phonemes = frozenset(() if phonemes is None else words(phonemes.value, language))
         self.last = max((position for position, _ in self.spoken), default=0)
-        self.vocabulary = {word for transcript in self.transcripts.values() for word in transcript}
-        self.vocabulary |= {word for _, word in self.spoken}
+        said = {word for transcript in self.transcripts.values() for word in transcript}
+        self.vocabulary = frozenset(said | {word for _, word in self.spoken})
+        self.written = self.vocabulary | self.phonemes
         values = {f.value for found in self.facts.values() for f in found.values() if f.key == "accent"}
         self.accent_of = {run: value for value in sorted(values) for run in accent_runs(value, language)}
         """The accent that each wording, a run of words, of a known one names."""
@@ -92,9 +93,10 @@ class Known:
         fact = self.get(place, key)
         if fact is None:
             raise Refused("unknown_claim", f"{said!r}: {key} is unknown{_where(place)}")
-        if key not in ATTRIBUTES:
+        place_in_order = ordinal_of(key, fact.value)
+        if place_in_order is None:
             raise Refused("unverifiable", f"{said!r}: values of {key} have no order")
-        return ATTRIBUTES[key].ordinal(fact.value), fact
+        return place_in_order, fact
 
     def positions(self, run: Sequence[str]) -> list[tuple[int, ...]]:
         """Return the positions at which a run of words is spoken, one tuple for each time."""

@@ -43,14 +43,18 @@ def _identify() -> Callable[[str], str]:
     return lambda text: str(identifier.classify(text)[0])
 
 
-def evidence(tokens: Iterable[Token]) -> dict[str, float]:
-    """Return for each language how much the words and letters speak for it."""
+def evidence(tokens: Iterable[Token], counts: dict[str, int] | None = None) -> dict[str, float]:
+    """Return for each language how much the words and letters speak for it; `counts` gets its words' number."""
     known, letters = languages_of_word(), _letters()
     scores = dict.fromkeys(LANGUAGES, 0.0)
     for token in tokens:
-        owners = known.get(token.text, ())
-        for owner in owners:
-            scores[owner] += 1.0 / len(owners)
+        owners = known.get(token.text)
+        if owners is not None:
+            weight = 1.0 / len(owners)
+            for owner in owners:
+                scores[owner] += weight
+                if counts is not None:
+                    counts[owner] += 1
         if not token.text.isascii():
             for letter in token.text:
                 if letter in letters:
@@ -61,8 +65,8 @@ def evidence(tokens: Iterable[Token]) -> dict[str, float]:
 def is_language(text: Text, language: str) -> bool:
     """Say whether the whole of `text`, and each longer sentence of it, is in `language`; quotations are left out."""
     own = [token for token in text.tokens if token.quote < 0]
-    if not own:
-        return True
+    if not own or (len(own) <= 2 and text.quotes):
+        return True  # (a word or two beside a quotation; that each is known is another rule)
     by_sentence: dict[int, list[Token]] = {}
     for token in own:
         by_sentence.setdefault(token.sentence, []).append(token)
@@ -71,10 +75,10 @@ def is_language(text: Text, language: str) -> bool:
 
 
 def _speaks(tokens: list[Token], language: str) -> bool:
-    known = languages_of_word()
-    if sum(language in known.get(token.text, ()) for token in tokens) < FAMILIAR * len(tokens):
+    counts = dict.fromkeys(LANGUAGES, 0)
+    scores = evidence(tokens, counts)
+    if counts[language] < FAMILIAR * len(tokens):
         return False  # a sixth language can share a word or a letter with one of the five
-    scores = evidence(tokens)
     mine = scores[language]
     other = max(score for name, score in scores.items() if name != language)
     if mine >= other + MARGIN:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Any, Final, NamedTuple
 
 from sift_ray.instruct.verify.text import Text, words
+from sift_ray.metadata.accents import accent_forms, display_names
 from sift_ray.metadata.categories import KEYS
 from sift_ray.metadata.phrases import Phrases, Signals, phrases
 from sift_ray.schema import LANGUAGES
@@ -21,8 +22,12 @@ _FIELDS: Final = {
     "most": "most",
     "least": "least",
 }
-_NOT_SCANNED: Final = frozenset({"boundary", "question", "requests", "verbs"})
+_NOT_SCANNED: Final = frozenset({"boundary", "openings", "question", "requests", "towards", "verbs"})
 """Signals that are looked up word by word instead."""
+
+
+_FORBIDDEN: Final = frozenset({"leak", "unknowable"})
+"""Signals whose phrases are refused: their words are not known for standing in them."""
 
 
 class Meaning(NamedTuple):
@@ -63,6 +68,7 @@ def _keys(meanings: tuple[Meaning, ...], kinds: tuple[str, ...]) -> frozenset[st
     return frozenset(meaning.key for meaning in meanings if meaning.kind in kinds and meaning.key)
 
 
+_LAST_ORDINAL: Final = 60
 _END = ""
 
 
@@ -73,8 +79,10 @@ class Lexicon:
         self.language = wording.language
         self.wording = wording
         self._root: dict[str, Any] = {}
+        self._kept: dict[tuple[int, frozenset[str]], tuple[Meaning, ...]] = {}
         data = wording.data
         self.known: set[str] = set()
+        self.telltale: set[str] = set()  # words that tell the language, but vouch for nothing
         for key in KEYS:
             entry = data.keys[key]
             self._put([entry.name], Meaning("mention", key))
@@ -93,16 +101,30 @@ class Lexicon:
                 [p for f in forms for n in nouns for p in (f"{f} {n}", f"{n} {f}")],
                 Meaning("ordinal", "", str(place)),
             )
+        for place in range(len(data.ordinals) + 1, _LAST_ORDINAL + 1):
+            form = wording.ordinal(place)
+            self._put([f"{form} {noun}" for noun in nouns], Meaning("ordinal", "", str(place)))
         lasts = wording.expand(data.signals.last)
         self._put([p for f in lasts for n in nouns for p in (f"{f} {n}", f"{n} {f}")], Meaning("ordinal", "", "-1"))
         self.boundaries = wording.expand(data.signals.boundary)
         self.requests = frozenset(words(" ".join(wording.expand(data.signals.requests)), self.language))
         self.questions = frozenset(words(" ".join(wording.expand(data.signals.question)), self.language))
         self.verbs = frozenset(words(" ".join(wording.expand(data.signals.verbs)), self.language))
+        self.leading = frozenset(
+            words(phrase, self.language)[0]
+            for kind in (data.signals.affirm, data.signals.deny)
+            for phrase in wording.expand(kind)
+        )
+        self.openings = tuple(f"{opening} " for opening in wording.expand(data.signals.openings))
+        self.towards = wording.expand(data.signals.towards)
+        self.negations = frozenset(p for p in wording.expand(data.signals.negation) if " " not in p)
         self.dangling = frozenset(words(" ".join(data.dangling), self.language))
         self.function_words = frozenset(words(" ".join(data.function_words), self.language))
         self.determiners = frozenset(data.determiners)
         self.vocabulary = frozenset(words(" ".join(data.vocabulary), self.language)) | self.function_words
+        accents = (form for name in display_names() for form in accent_forms(self.language, name))
+        self.telltale.update(words(" ".join(accents), self.language))
+        self.known |= {word for word in data.vocabulary if word.endswith("'")}  # elided: "qu'"
         self.known |= self.vocabulary | self.requests | self.questions
 
     def _put(self, phrases_: Iterable[str], meaning: Meaning) -> None:
@@ -110,13 +132,20 @@ class Lexicon:
             parts = words(phrase, self.language)
             if not parts:
                 continue
-            self.known.update(parts)
+            (self.telltale if meaning.kind in _FORBIDDEN else self.known).update(parts)
             node = self._root
             for part in parts:
                 node = node.setdefault(part, {})
             found = node.setdefault(_END, [])
             if meaning not in found:
                 found.append(meaning)
+
+    def _counting(self, end: list[Meaning], ignore: frozenset[str]) -> tuple[Meaning, ...]:
+        """Return the meanings at a node that are of no ignored kind; the trie does not change any more."""
+        kept = self._kept.get((id(end), ignore))
+        if kept is None:
+            kept = self._kept[id(end), ignore] = tuple(m for m in end if m.kind not in ignore)
+        return kept
 
     def scan(self, text: Text, ignore: frozenset[str], skip: frozenset[int] = frozenset()) -> list[Hit]:
         """Return the recognised phrases, longest first match, never overlapping.
@@ -138,8 +167,10 @@ class Lexicon:
                 while node is not None:
                     place += 1
                     if (end := node.get(_END)) is not None:
-                        meanings = tuple(m for m in end if m.kind not in ignore)
-                        if meanings:
+                        meanings = self._counting(end, ignore)
+                        # (a grade word and what a comma parts from it are not one phrase)
+                        crossing = best is not None and tokens[place - 1].clause != token.clause
+                        if meanings and not (crossing and all(m.kind == "watch" for m in meanings)):
                             best = (place, meanings)
                     if place >= size:
                         break
@@ -166,6 +197,6 @@ def languages_of_word() -> dict[str, tuple[str, ...]]:
     """Map every known word to the languages that know it."""
     found: dict[str, list[str]] = {}
     for language in LANGUAGES:
-        for word in lexicon(language).known:
+        for word in lexicon(language).known | lexicon(language).telltale:
             found.setdefault(word, []).append(language)
     return {word: tuple(languages) for word, languages in found.items()}

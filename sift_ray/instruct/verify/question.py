@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from sift_ray.instruct.verify import wording
 from sift_ray.instruct.verify.assertions import COMPARISON, WORD_ALIGN, Asked, check
 from sift_ray.instruct.verify.claims import Claim, Reading, asked_meanings, grade_words_left
 from sift_ray.instruct.verify.known import Known
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon, lexicon
-from sift_ray.instruct.verify.text import Text
+from sift_ray.instruct.verify.relations import check_relation
+from sift_ray.instruct.verify.text import Text, Token
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.categories import ATTRIBUTES
 
@@ -18,6 +20,13 @@ _PLACE_OR_TIME: Final = {
     "fr": frozenset({"où", "quand", "pourquoi"}),
     "it": frozenset({"dove", "quando", "perché"}),
     "es": frozenset({"dónde", "adónde", "cuándo"}),
+}
+_REASONS: Final = {
+    "en": ("why",),
+    "de": ("warum", "weshalb", "wieso"),
+    "fr": ("pourquoi",),
+    "it": ("perché",),
+    "es": ("por qué",),
 }
 _COMPARING: Final = ("up", "down", "most", "least", "same", "differ", "rise", "fall")
 
@@ -55,7 +64,7 @@ def _alternatives(reading: Reading) -> dict[int, frozenset[str]]:
         sentence = reading.sentence(either)
         before = [h for h in graded if h.start < either.start and reading.sentence(h) == sentence]
         after = [h for h in graded if h.start > either.start and reading.sentence(h) == sentence]
-        if before and after and _opposed(before[-1], after[0]):
+        if before and after and _opposed(reading, before[-1], after[0]):
             keys = asked_meanings(before[-1]) & asked_meanings(after[0])
             for hit in (*before, *after):
                 if asked_meanings(hit) & keys:
@@ -68,7 +77,7 @@ def _asked_hits(reading: Reading) -> set[int]:
     asked: set[int] = set()
     # (what is asked by degree has degrees: in "how does the man speak" the man is taken for granted)
     graded = [hit for hit in reading.hits if asked_meanings(hit) & ATTRIBUTES.keys()]
-    adjacent = {hit.end for hit in reading.with_kind("degree_question")}
+    adjacent = {hit.end for hit in reading.with_kind("degree_question", "same", "differ")}
     asked |= {hit.start for hit in graded if hit.start in adjacent}
     free = [(reading.sentence(h), h.start) for h in reading.with_kind("free_degree_question")]
     for hit in graded:
@@ -83,11 +92,12 @@ def wanted(reading: Reading) -> frozenset[str]:
     asking = _asked_hits(reading)
     words = lexicon(reading.language)
     polar = is_polar(reading, words)
+    between = _alternatives(reading)
     graded = frozenset(
         key
         for hit in reading.hits
         if hit.start in asking or polar
-        for key in asked_meanings(hit)
+        for key in between.get(hit.start, asked_meanings(hit))
         if "mention" not in hit.kinds()
     )
     mentioned = reading.keys("mention")
@@ -100,24 +110,39 @@ def asks_place_or_time(reading: Reading) -> bool:
     return any(token.text in asking for token in reading.text.tokens if token.quote < 0)
 
 
+def asks_reason(reading: Reading) -> bool:
+    """Say whether a question asks for a reason."""
+    own = " ".join(token.text for token in reading.text.tokens if token.quote < 0)
+    return any(f" {word} " in f" {own} " for word in _REASONS[reading.language])
+
+
 def presumed_keys(reading: Reading) -> frozenset[str]:
     """Return the keys that a question gives a value of instead of asking for it: "the woman"."""
     asking = _asked_hits(reading)
     return frozenset(key for claim in reading.claims if claim.hit.start not in asking for key, _ in claim.readings)
 
 
-def _opposed(left: Hit, right: Hit) -> bool:
-    return bool(asked_meanings(left) & asked_meanings(right)) and left.meanings != right.meanings
+def _opposed(reading: Reading, left: Hit, right: Hit) -> bool:
+    return bool(asked_meanings(left) & asked_meanings(right)) and reading.words(left) != reading.words(right)
 
 
 def is_polar(reading: Reading, words: Lexicon) -> bool:
-    """Say whether a question asks for yes or no: no word of asking in it."""
-    own = (token.text for token in reading.text.tokens if token.quote < 0)
-    return reading.text.source.rstrip().endswith("?") and not any(word in words.questions for word in own)
+    """Say whether a question asks for yes or no: no word of asking in it, and no "could you" in front."""
+    if not reading.text.source.rstrip().endswith("?"):
+        return False
+    own = [token.text for token in reading.text.tokens if token.quote < 0]
+    return words.questions.isdisjoint(own) and not " ".join(own[:4]).startswith(words.openings)
 
 
 def check_question(
-    task: str, reading: Reading, known: Known, asked: Asked, answered: frozenset[str], *, affirmed: bool
+    task: str,
+    reading: Reading,
+    known: Known,
+    asked: Asked,
+    answered: frozenset[str],
+    told: frozenset[str],
+    *,
+    affirmed: bool,
 ) -> None:
     """Refuse a question that takes for granted what is false, unknown or cannot be checked.
 
@@ -128,6 +153,7 @@ def check_question(
         asked: the question's references.
         answered: keys that the (verified) answer gives a value of: a yes-or-no question may suppose what it wants
             about those, for the answer sets it right.
+        told: the words of the answer's claims: "Is it close?" may be affirmed by "slightly close".
         affirmed: whether the answer begins with "yes": then what the question supposes is asserted.
     """
     words = lexicon(known.language)
@@ -135,28 +161,41 @@ def check_question(
     polar = is_polar(reading, words)
     presumed = [claim for claim in reading.claims if claim.hit.start not in asking]
     if polar and not affirmed:
-        presumed = [c for c in presumed if not {key for key, _ in c.readings} <= answered]
+        presumed = [c for c in presumed if answered.isdisjoint(key for key, _ in c.readings)]
     if presumed:
         _check_presumed(task, reading, presumed, known, asked)
     excused = asking | {
         hit.start
         for hit in reading.hits
-        if polar and not affirmed and (hit.keys("watch") | hit.keys("short") | hit.keys("claim")) & answered
+        if polar
+        and (not affirmed or any(wording.alike(token.text, word) for token in _tokens(reading, hit) for word in told))
+        and (hit.keys("watch") | hit.keys("short") | hit.keys("claim")) & answered
     }
     for hit in grade_words_left(reading, strict=False):
         if hit.start in excused or ("watch" not in hit.kinds() and hit.end in excused):
             continue
         raise Refused("ungraded_claim", f"the question says {reading.words(hit)!r}")
     if polar and affirmed and reading.with_kind(*_COMPARING):
-        raise Refused("unverifiable", "yes, to a comparison")
+        if task not in (WORD_ALIGN, COMPARISON) or not asked.relations:
+            raise Refused("unverifiable", "yes, to a comparison")
+        for kind, index in asked.relations:
+            check_relation(reading, reading.hits[index], kind, asked.refs, known, audios=task == COMPARISON)
+
+
+def _tokens(reading: Reading, hit: Hit) -> tuple[Token, ...]:
+    return reading.text.tokens[hit.start : hit.end]
 
 
 def _check_presumed(task: str, reading: Reading, claims: list[Claim], known: Known, asked: Asked) -> None:
-    supposed = Reading(reading.text, reading.hits, claims, reading.context, reading.language)
+    hits = reading.hits
+    if task == COMPARISON and all(len(ref.runs) > 1 for ref in asked.refs):
+        # "Which of the two is louder?" takes no direction for granted
+        hits = [hit for hit in hits if hit.kinds().isdisjoint(_COMPARING)]
+    supposed = Reading(reading.text, hits, claims, reading.context, reading.language)
     if task in (WORD_ALIGN, COMPARISON) and not asked.refs:
         # "Which speaker is female?": true of one of them at least
         for claim in claims:
-            for key, label in claim.readings:
+            for key, label in [r for r in claim.readings if known.has(r[0])] or claim.readings:
                 if not any(key in facts and facts[key].value == label for facts in known.facts.values()):
                     raise Refused("false_claim", f"the question says {reading.words(claim.hit)!r}")
         return

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
 
 from sift_ray.instruct.verify.claims import Claim, Reading
 from sift_ray.instruct.verify.known import Known, Place
-from sift_ray.instruct.verify.lexicon import Hit
+from sift_ray.instruct.verify.lexicon import Hit, lexicon
 from sift_ray.instruct.verify.verdict import Refused
-from sift_ray.metadata.categories import ATTRIBUTES, WORD_KEY
+from sift_ray.metadata.categories import WORD_KEY
 from sift_ray.metadata.record import Fact
 
 Runs = tuple[tuple[Place, ...], ...]
-RELATIONS: Final = ("up", "down", "most", "least", "rise", "fall", "same", "differ")
-_ORDERED: Final = frozenset(ATTRIBUTES)
-_UNORDERED: Final = frozenset({WORD_KEY, "transcript", "phonemes"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +54,19 @@ def hold(known: Known, claim: Claim, refs: Sequence[Ref], said: str) -> list[Fac
     return evidence
 
 
-def attach(claims: Sequence[Claim], refs: Sequence[Ref]) -> list[tuple[Claim, list[Ref]]]:
+def attach(
+    claims: Sequence[Claim], refs: Sequence[Ref], reading: Reading | None = None
+) -> list[tuple[Claim, list[Ref]]]:
     """Pair the claims of one sentence with its references; every reference gets a claim.
 
     Counts equal and apart ("from low on a to high on b"): in order. Else a sentence that begins with a reference
     gives each claim to the references before it, one that begins with a claim to those after it. A reference left
-    over ("…, and so is the second") takes the claims nearest to it.
+    over ("…, and so is the second") takes the claims nearest to it. With a `reading` clauses that have references
+    and claims of their own are taken apart first: "a man in the first, a woman in the second".
     """
     ordered = sorted(claims, key=lambda c: c.hit.start)
+    if reading is not None and (parts := _by_clause(ordered, refs, reading)):
+        return [pair for mine, group in parts for pair in attach(mine, group)]
     if len(ordered) == len(refs) > 1 and (
         ordered[-1].hit.start < refs[0].start or refs[-1].start < ordered[0].hit.start
     ):
@@ -89,6 +90,26 @@ def attach(claims: Sequence[Claim], refs: Sequence[Ref]) -> list[tuple[Claim, li
     if len(groups) > 1 and not groups[-1][1]:
         groups[-2][0].extend(groups.pop()[0])
     return [(claim, group) for group, mine in groups for claim in mine]
+
+
+def _by_clause(claims: Sequence[Claim], refs: Sequence[Ref], reading: Reading) -> list[tuple[list[Claim], list[Ref]]]:
+    """Part claims and references by clauses, one without references going with the clause before it.
+
+    Empty where the clauses do not part them: some part would be without claims, or the first without references.
+    """
+    tokens = reading.text.tokens
+    starts = sorted({tokens[ref.start].clause for ref in refs})
+    if len(starts) < 2 or any(tokens[claim.hit.start].clause < starts[0] for claim in claims):
+        return []
+    bounds = [*starts[1:], tokens[-1].clause + 1]
+    parts: list[tuple[list[Claim], list[Ref]]] = []
+    for start, end in zip(starts, bounds, strict=True):
+        mine = [claim for claim in claims if start <= tokens[claim.hit.start].clause < end]
+        group = [ref for ref in refs if tokens[ref.start].clause == start]
+        if not mine:
+            return []
+        parts.append((mine, group))
+    return parts
 
 
 def word_refs(reading: Reading, known: Known) -> list[Ref]:
@@ -117,8 +138,8 @@ def word_refs(reading: Reading, known: Known) -> list[Ref]:
     return sorted(refs, key=lambda ref: ref.start)
 
 
-def audio_refs(reading: Reading, known: Known) -> list[Ref]:  # noqa: ARG001 - one signature for both finders
-    """Find references to the first, the second or both audios."""
+def audio_refs(reading: Reading, known: Known) -> list[Ref]:
+    """Find references to the first, the second or both audios; else by "the man", where only one is of a man."""
     refs = []
     for kind, runs in (
         ("first", ((Place(0),),)),
@@ -126,7 +147,22 @@ def audio_refs(reading: Reading, known: Known) -> list[Ref]:  # noqa: ARG001 - o
         ("both", ((Place(0),), (Place(1),))),
     ):
         refs += [Ref(hit.start, hit.end, runs) for hit in reading.with_kind(kind)]
+    if not refs:
+        refs = _by_gender(reading, known)
     return sorted(refs, key=lambda ref: ref.start)
+
+
+def _by_gender(reading: Reading, known: Known) -> list[Ref]:
+    """Find "the man" and "the woman" where only one of the two audios is of each."""
+    refs = []
+    for claim in reading.claims:
+        if claim.readings[0][0] == "gender":
+            fitting = [
+                p for p in (Place(0), Place(1)) if (f := known.get(p, "gender")) and f.value == claim.readings[0][1]
+            ]
+            if len(fitting) == 1:
+                refs.append(Ref(claim.hit.start, claim.hit.end, ((fitting[0],),)))
+    return refs
 
 
 def identify(refs: list[Ref], reading: Reading, known: Known) -> tuple[list[Ref], list[Fact]]:
@@ -167,8 +203,8 @@ def _word_facts(runs: Runs, known: Known) -> list[Fact]:
     return [fact for fact in facts if fact is not None]
 
 
-def order(relation: Hit, refs: Sequence[Ref], known: Known) -> tuple[Ref, Ref, list[Fact]]:
-    """Check "X after Y" or "after Y comes X" between two references; return X, Y and the word facts.
+def order(reading: Reading, relation: Hit, refs: Sequence[Ref], known: Known) -> tuple[Ref, Ref, list[Fact]]:
+    """Check "X after Y", "after Y comes X" or "auf Y folgt X" between two references; return X, Y and the word facts.
 
     Only neighbours count: X is the word right after (or before) Y.
 
@@ -178,12 +214,21 @@ def order(relation: Hit, refs: Sequence[Ref], known: Known) -> tuple[Ref, Ref, l
     if len(refs) != 2:
         raise Refused("ambiguous_claim", "an order is claimed of other than two words")
     left, right = refs
-    x, y = (left, right) if left.end <= relation.start < right.start else (right, left)
+    between = left.end <= relation.start < right.start
+    x, y = (left, right) if between and not _is_anchor(reading, left) else (right, left)
     runs = neighbours(x.runs, y, relation.kinds())
     if not runs:
         raise Refused("false_claim", "the words do not follow each other so")
     x = Ref(x.start, x.end, runs)
     return x, y, _word_facts(runs, known) + _word_facts(y.runs, known)
+
+
+def _is_anchor(reading: Reading, ref: Ref) -> bool:
+    """Say whether a preposition ("auf", "a") stands before a reference, maybe with "the word" between."""
+    towards = lexicon(reading.language).towards
+    before = reading.text.tokens[max(0, ref.start - 3) : ref.start]
+    clause = reading.text.tokens[ref.start].clause
+    return any(token.text in towards and token.clause == clause and token.quote < 0 for token in before)
 
 
 def neighbours(runs: Runs, anchor: Ref, kinds: frozenset[str]) -> Runs:
@@ -193,98 +238,3 @@ def neighbours(runs: Runs, anchor: Ref, kinds: frozenset[str]) -> Runs:
         return tuple(run for run in runs if run[0].position - 1 in ends)
     starts = {run[0].position for run in anchor.runs}
     return tuple(run for run in runs if run[-1].position + 1 in starts)
-
-
-def relation_keys(reading: Reading, hit: Hit, kind: str, known: Known) -> frozenset[str]:
-    """Return the attributes that a relation is about.
-
-    Raises:
-        Refused: `ambiguous_claim`, where nothing says which.
-    """
-    own = frozenset(key for key in hit.keys(kind) if key)
-    sentence = reading.sentence(hit)
-    mentioned = frozenset(
-        key
-        for other in reading.hits
-        if reading.sentence(other) == sentence
-        for key in other.keys("mention")
-        if key not in _UNORDERED
-    )
-    for keys in (own & mentioned or (frozenset() if own else mentioned), own & reading.context or own):
-        if keys:
-            # "noisier" may be of noise or of distortion: of what is known, all must hold
-            return frozenset(key for key in keys if known.has(key)) or keys
-    if context := reading.context - _UNORDERED:
-        return context
-    raise Refused("ambiguous_claim", f"{reading.words(hit)!r}: of what?")
-
-
-def check_relation(
-    reading: Reading, hit: Hit, kind: str, refs: Sequence[Ref], known: Known, *, audios: bool
-) -> list[Fact]:
-    """Check one comparative, superlative, change, sameness or difference by the ordinals.
-
-    Args:
-        reading: the text that the relation stands in.
-        hit: the relation.
-        kind: which of `RELATIONS` it is.
-        refs: the references of its sentence.
-        known: the facts.
-        audios: whether two audios are compared (then "the other" may stay unsaid), or words.
-
-    Raises:
-        Refused: `false_claim`, `unknown_claim`, or `ambiguous_claim`.
-    """
-    said = reading.words(hit)
-    evidence: list[Fact] = []
-    for key in relation_keys(reading, hit, kind, known):
-        if kind in ("most", "least") and not audios:
-            evidence += _extreme(key, kind, refs, known, said)
-            continue
-        x, y = _pair(hit, refs, said, audios=audios)
-        if kind in ("same", "differ"):
-            a, b = known.get(x, key), known.get(y, key)
-            if a is None or b is None:
-                raise Refused("unknown_claim", f"{said!r}: {key} is unknown")
-            if (a.value == b.value) != (kind == "same"):
-                raise Refused("false_claim", f"{said!r}: {key} is {a.value} and {b.value}")
-            evidence += [a, b]
-            continue
-        (left, a), (right, b) = known.ordinal(x, key, said), known.ordinal(y, key, said)
-        upward = kind in ("up", "most", "rise")
-        if kind in ("rise", "fall"):
-            left, right = right, left  # from x to y it rises where y is higher
-        if left == right or (left > right) != upward:
-            raise Refused("false_claim", f"{said!r}: {key} is {a.value} and {b.value}")
-        evidence += [a, b]
-    return evidence
-
-
-def _extreme(key: str, kind: str, refs: Sequence[Ref], known: Known, said: str) -> list[Fact]:
-    """Check that the one word referred to has the greatest (least) ordinal of all words, and alone has it."""
-    if key not in _ORDERED:
-        raise Refused("unverifiable", f"{said!r}: values of {key} have no order")
-    if len(refs) != 1 or len(refs[0].places) != 1:
-        raise Refused("ambiguous_claim", f"{said!r}: of which word?")
-    mine, fact = known.ordinal(refs[0].places[0], key, said)
-    sign = 1 if kind == "most" else -1
-    for place, other in known.graded(key):
-        if place != refs[0].places[0] and sign * ATTRIBUTES[key].ordinal(other.value) >= sign * mine:
-            raise Refused("false_claim", f"{said!r}: word {place.position} is {other.value}")
-    return [fact]
-
-
-def _pair(hit: Hit, refs: Sequence[Ref], said: str, *, audios: bool) -> tuple[Place, Place]:
-    """Return the two places that a relation joins, its subject first."""
-    if audios:
-        single = [ref for ref in refs if len(ref.runs) == 1]
-        before = [ref for ref in single if ref.start < hit.start]
-        if not single:
-            return Place(0), Place(1)  # "they differ", "both have the same"; refused below where direction matters
-        subject = (before[-1] if before else single[0]).runs[0][0]
-        return subject, Place(1 - subject.audio)
-    if len(refs) == 1 and len(refs[0].runs) == 1 and len(refs[0].runs[0]) > 1:
-        return refs[0].runs[0][0], refs[0].runs[0][-1]  # a change within a phrase
-    if len(refs) != 2 or any(len(ref.runs) != 1 for ref in refs):
-        raise Refused("ambiguous_claim", f"{said!r}: between which words?")
-    return refs[0].runs[0][0], refs[1].runs[0][-1]

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-_APOSTROPHES = str.maketrans({"’": "'", "ʼ": "'", "‘": "'", "`": "'", "´": "'"})
+_APOSTROPHES = re.compile("[’ʼ‘`´]")
 # English and German keep an apostrophe inside a word and part the genitive; Romance languages part elided words
 _GERMANIC = re.compile(r"\d+(?:[.,:]\d+)*%?\w*|'s\b|[^\W\d_]+(?:'(?!s\b)[^\W\d_]+)*")
 _ROMANCE = re.compile(r"\d+(?:[.,:]\d+)*%?\w*|(?:po|di)'|[^\W\d_]+'(?=[^\W\d_])|[^\W\d_]+")
@@ -16,6 +16,9 @@ _WORDS: Final = {"en": _GERMANIC, "de": _GERMANIC, "fr": _ROMANCE, "it": _ROMANC
 _QUOTES = re.compile(
     r"\"([^\"]*)\"|“([^”“\"]*)[”“\"]|„([^“”\"]*)[“”\"]|«([^»]*)»|»([^«]*)«|(?<!\w)'(?=\S)((?:[^']|'(?=\w))*)(?<=\S)'(?!\w)"
 )
+# "3.ª palabra", "das 3. Wort": a full stop that ends no sentence
+_NUMBERED = re.compile(r"(?<=\d)\.(?=[ªº])")
+_NUMBERED_GERMAN = re.compile(r"\b(\d{1,2})\.(?= [Ww]ort\b)")
 _SENTENCE_END = re.compile(r"[.!?…\n。]")
 _CLAUSE_END = re.compile(r"[,;:–—()]|\s-\s")
 
@@ -43,17 +46,24 @@ class Text:
 
 def normal(text: str) -> str:
     """Return `text` in NFC with plain apostrophes."""
-    return unicodedata.normalize("NFC", text).translate(_APOSTROPHES)
+    if not text.isascii():
+        text = unicodedata.normalize("NFC", text)
+    return _APOSTROPHES.sub("'", text)
 
 
 def words(text: str, language: str) -> list[str]:
     """Return the words of `text` in lower case, without punctuation."""
-    return _WORDS[language].findall(normal(text).lower())
+    return _WORDS[language].findall(_plain(text, language).lower())
+
+
+def _plain(text: str, language: str) -> str:
+    plain = _NUMBERED.sub("", normal(text))
+    return _NUMBERED_GERMAN.sub(r"\1", plain) if language == "de" else plain
 
 
 def read(text: str, language: str, boundaries: frozenset[str] = frozenset()) -> Text:
     """Tokenise `text`; `boundaries` are words that begin a new clause."""
-    plain = normal(text)
+    plain = _plain(text, language)
     spans = [match.span() for match in _QUOTES.finditer(plain)]
     tokens: list[Token] = []
     sentence = clause = 0
@@ -68,12 +78,12 @@ def read(text: str, language: str, boundaries: frozenset[str] = frozenset()) -> 
             quote = next((i for i, (a, b) in enumerate(spans) if a <= match.start() < b), -1)
         if tokens:
             # (a full stop inside a quotation does not end the sentence around it)
-            inside = quote >= 0 and tokens[-1].quote == quote
             initial = False
-            if not inside and _SENTENCE_END.search(gap):
-                sentence, clause, initial = sentence + 1, clause + 1, True
-            elif not inside and _CLAUSE_END.search(gap):
-                clause += 1
+            if gap and gap != " " and not (quote >= 0 and tokens[-1].quote == quote):
+                if _SENTENCE_END.search(gap):
+                    sentence, clause, initial = sentence + 1, clause + 1, True
+                elif _CLAUSE_END.search(gap):
+                    clause += 1
             if quote < 0 and lower in boundaries:
                 clause += 1
             if quote >= 0 and tokens[-1].quote != quote:

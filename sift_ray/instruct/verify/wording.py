@@ -24,13 +24,16 @@ class Limits(NamedTuple):
     strange: float
 
 
-CLOSED: Final = Limits(60, 420, 0.125)
-CONTENT: Final = Limits(120, 900, 0.34)
-OPEN: Final = Limits(220, 1600, 0.4)
+CLOSED: Final = Limits(60, 420, 0.0)
+CONTENT: Final = Limits(120, 900, 0.0)
+OPEN: Final = Limits(220, 1600, 0.0)
 QUESTION: Final = Limits(70, 480, 0.5)
-PROMPT: Final = Limits(70, 480, 0.2)
+PROMPT: Final = Limits(70, 480, 0.0)
 
 SAID_RUN: Final = 3
+_STEM: Final = 4
+_ENDING: Final = 3
+"""Words are forms of one if they begin alike: by so many letters at least, and by all but so many."""
 _DOUBLED_LETTERS: Final = 5  # (shorter words may stand twice: "nous nous", "die die")
 """So many transcript words in a row count as said, unquoted too."""
 
@@ -48,12 +51,15 @@ def check_form(source: str, text: Text, limits: Limits) -> None:
         raise Refused("length", f"{len(text.tokens)} words, {len(source)} characters: too long")
     if match := _MARKUP.search(source):
         raise Refused("markup", f"{match[0]!r} is no part of prose")
-    own = [token.text for token in text.tokens if token.quote < 0]
+    unquoted = [token for token in text.tokens if token.quote < 0]
+    own = [token.text for token in unquoted]
     runs = [tuple(own[i : i + 4]) for i in range(len(own) - 3)]
     again = len(runs) - len(set(runs))
     if again > max(3, len(runs) // 3) or (len(runs) > 3 and 2 * again >= len(runs)):
         raise Refused("repetitive", "it repeats itself")
-    if any(a == b and len(a) >= _DOUBLED_LETTERS for a, b in pairwise(own)):
+    if any(
+        a.text == b.text and a.clause == b.clause and len(a.text) >= _DOUBLED_LETTERS for a, b in pairwise(unquoted)
+    ):
         raise Refused("repetitive", "it repeats a word")
 
 
@@ -65,11 +71,13 @@ def check_ends(text: Text, words: Lexicon) -> None:
             raise Refused("broken_off", f"a sentence ends in {token.raw!r}")
 
 
-def check_signals(reading: Reading, kinds: tuple[tuple[str, str], ...]) -> None:
-    """Refuse the first hit of a forbidden kind; `kinds` pairs kinds with the rule's slug."""
+def check_signals(reading: Reading, kinds: tuple[tuple[str, str], ...], excused: frozenset[int] = frozenset()) -> None:
+    """Refuse the first hit of a forbidden kind; `kinds` pairs kinds with the rule's slug, `excused` are starts."""
     for kind, slug in kinds:
         for hit in reading.with_kind(kind):
-            if not any(m.kind in ("claim", "short") for m in hit.meanings):
+            if kind == "comparative" and hit.kinds() & {"up", "down", "most", "least"}:
+                continue  # (where those may not stand, they are forbidden by themselves)
+            if hit.start not in excused and not any(m.kind in ("claim", "short") for m in hit.meanings):
                 raise Refused(slug, f"{reading.words(hit)!r}")
 
 
@@ -160,17 +168,39 @@ def _after_determiner(index: int, reading: Reading, words: Lexicon) -> bool:
 
 
 def check_familiar(reading: Reading, words: Lexicon, allowed: frozenset[str], share: float) -> None:
-    """Refuse a text much of which is words that nothing vouches for: neither language, nor facts, nor question."""
+    """Refuse a text with words that nothing vouches for: neither language, nor facts, nor question.
+
+    With a `share` of 0 every word must be known or `allowed`, be it as another form of an allowed one; else at most
+    that share of the words, or one, may be strange.
+    """
     loose = loose_tokens(reading)
     # (elided articles and pronouns, and letters, say nothing)
-    strange = [t.raw for t in loose if len(t.text) > 2 and t.text not in words.known and t.text not in allowed]
+    strange = [
+        t.raw
+        for t in loose
+        if len(t.text) > 2 and t.text not in words.known and t.text not in allowed and not _inflected(t.text, allowed)
+    ]
+    if not strange:
+        return
     total = sum(1 for token in reading.text.tokens if token.quote < 0)
     # "veryhighpuff": what small models run together is in no list of a language's words
     made_up = [raw for raw in strange if zipf_frequency(raw, words.language) == 0]
     if made_up:
         raise Refused("not_a_word", " ".join(made_up[:8]))
-    if len(strange) > max(1, share * total):
+    if not share or len(strange) > max(1, share * total):
         raise Refused("ungrounded", f"{len(strange)} of {total} words: {' '.join(strange[:8])}")
+
+
+def _inflected(word: str, known: frozenset[str]) -> bool:
+    """Say whether `word` looks like another form of a known one: "forgot", "forgotten"."""
+    return len(word) > _STEM and any(alike(word, other) for other in known)
+
+
+def alike(one: str, other: str) -> bool:
+    """Say whether two words may be forms of one: the same but for their endings."""
+    shorter = min(len(one), len(other))
+    stem = max(_STEM, max(len(one), len(other)) - _ENDING)
+    return one == other or (shorter >= stem and one[:stem] == other[:stem])
 
 
 def squeezed(text: str) -> str:

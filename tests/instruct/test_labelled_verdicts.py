@@ -1,0 +1,136 @@
+"""How good the verifier is: on the labelled sets, and at scale on template answers whose facts are changed."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections import Counter
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+
+from sift_ray.instruct.verify import verify
+from sift_ray.metadata.categories import labels_of
+from sift_ray.metadata.record import Fact
+from sift_ray.schema import LANGUAGES, TASKS
+from tests.benchmarks.verifier import cases
+from tests.instruct.test_verify_rules import written
+
+TRUE_ACCEPTED = 0.85
+FALSE_ACCEPTED = 0.01
+CHANGED_REJECTED = 0.995
+SHUFFLED_REJECTED = 0.99
+ANSWERS = 5_000
+
+
+class Told(NamedTuple):
+    """An accepted template answer."""
+
+    task: str
+    language: str
+    question: str
+    answer: str
+    facts: tuple[Fact, ...]
+    evidence: tuple[Fact, ...]
+
+    def survives(self, facts: tuple[Fact, ...]) -> bool:
+        """Say whether the pair is still accepted where other facts hold."""
+        return verify(self.task, self.language, self.question, self.answer, facts).accepted
+
+
+@functools.cache
+def judged() -> tuple[tuple[str, str, bool, bool, str], ...]:
+    """Return task, language, whether it is true, whether it was accepted, and the text of every labelled pair."""
+    return tuple(
+        (case.task, case.language, not case.kind, case.judge()[0], f"{case.question} | {case.answer}")
+        for case in cases(LANGUAGES)
+    )
+
+
+def share_accepted(*, true: bool, task: str | None = None, language: str | None = None) -> float:
+    found = [
+        accepted
+        for its_task, its_language, is_true, accepted, _ in judged()
+        if is_true == true and task in (None, its_task) and language in (None, its_language)
+    ]
+    assert found
+    return sum(found) / len(found)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_true_answers_are_accepted_in_every_task(task: str) -> None:
+    assert share_accepted(true=True, task=task) >= TRUE_ACCEPTED
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_true_answers_are_accepted_in_every_language(language: str) -> None:
+    assert share_accepted(true=True, language=language) >= TRUE_ACCEPTED
+
+
+def test_false_answers_are_refused() -> None:
+    passed = [row for row in judged() if not row[2] and row[3]]
+    assert share_accepted(true=False) <= FALSE_ACCEPTED, passed
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_false_answers_are_refused_in_every_task(task: str) -> None:
+    passed = [row for row in judged() if row[0] == task and not row[2] and row[3]]
+    assert share_accepted(true=False, task=task) <= FALSE_ACCEPTED, passed
+
+
+def template_answers(task: str, language: str, wanted: int) -> Iterator[Told]:
+    dice = random.Random(f"{task} {language}")
+    seed = 100
+    while wanted:
+        facts, pairs = written(dice, language, task, seed)
+        seed += 1
+        for question, answer in pairs[:wanted]:
+            verdict = verify(task, language, question, answer, facts)
+            assert verdict.accepted, (verdict, question, answer)
+            yield Told(task, language, question, answer, tuple(facts), verdict.evidence)
+            wanted -= 1
+
+
+@functools.cache
+def told() -> tuple[Told, ...]:
+    """Return accepted template answers, as many of every task in every language."""
+    each = -(-ANSWERS // (len(TASKS) * len(LANGUAGES)))
+    return tuple(t for task in TASKS for language in LANGUAGES for t in template_answers(task, language, each))
+
+
+def test_an_answer_is_rejected_once_a_fact_under_it_changes() -> None:
+    dice = random.Random(1)
+    tried: Counter[str] = Counter()
+    survived = []
+    for pair in told():
+        graded = [fact for fact in pair.evidence if len(labels_of(fact.key)) > 1]
+        if not graded:
+            continue
+        fact = dice.choice(graded)
+        other = dice.choice([label for label in labels_of(fact.key) if label != fact.value])
+        tried[pair.task] += 1
+        if pair.survives(tuple(f._replace(value=other) if f == fact else f for f in pair.facts)):
+            survived.append((pair, fact, other))
+    assert len(told()) >= ANSWERS
+    assert min(tried[task] for task in TASKS) >= 250, tried
+    assert len(survived) <= (1 - CHANGED_REJECTED) * sum(tried.values()), survived[:10]
+
+
+def test_an_answer_is_rejected_under_another_utterance_of_which_it_is_not_true() -> None:
+    dice = random.Random(2)
+    tried: Counter[str] = Counter()
+    survived = []
+    by_kind: dict[tuple[str, str], list[Told]] = {}
+    for pair in told():
+        by_kind.setdefault((pair.task, pair.language), []).append(pair)
+    for pairs in by_kind.values():
+        for pair in pairs:
+            facts = dice.choice(pairs).facts
+            if set(pair.evidence) <= set(facts):
+                continue
+            tried[pair.task] += 1
+            if pair.survives(facts):
+                survived.append((pair, facts))
+    assert min(tried[task] for task in TASKS) >= 250, tried
+    assert len(survived) <= (1 - SHUFFLED_REJECTED) * sum(tried.values()), survived[:10]
