@@ -99,8 +99,8 @@ def row(name: str, errors: Iterable[WordError]) -> str:
     return f"  {name:<8}{signed.size:>7}{np.median(np.abs(signed)):9.1f}{np.median(signed):+8.1f}{shares}"
 
 
-def _measure(root: Path, minutes: float, language: str, models: Path) -> None:
-    clips = demo_clips(root, minutes, language)
+def _measure(root: Path, minutes: float, language: str, models: Path, seed: int) -> None:
+    clips = demo_clips(root, minutes, language, seed)
     seconds = sum(true.clip.waveform.size for true in clips) / SAMPLE_RATE
     report = train_model(language, [true.clip for true in clips], models / language)
     aligner = ViterAligner({language: models / language}, min_score=0.0)
@@ -130,12 +130,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--minutes", type=float, default=MINUTES, help="of demo, all languages together")
     parser.add_argument("--language", choices=LANGUAGES, action="append", help="only this (may be given again)")
+    parser.add_argument("--seed", type=int, default=0, help="of the demo")
     parser.add_argument("--quick", action="store_true", help=f"{QUICK_MINUTES:g} minutes of demo")
     options = parser.parse_args()
     minutes = QUICK_MINUTES if options.quick else options.minutes
     with tempfile.TemporaryDirectory(prefix="sift-ray-accuracy-") as scratch:
         for language in options.language or LANGUAGES:
-            _measure(Path(scratch) / "demo", minutes, language, Path(scratch) / "models")
+            _measure(Path(scratch) / "demo", minutes, language, Path(scratch) / "models", options.seed)
 
 
 if __name__ == "__main__":
