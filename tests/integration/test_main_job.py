@@ -108,6 +108,22 @@ def test_messages_have_the_reference_form(finished_job: Job, rows: list[dict[str
                 assert row["id"] == stems[0]
 
 
+ACCENTS = {
+    "England English": "English",
+    "United States English": "American",
+    "Scottish English": "Scottish",
+    "English": "English",
+    "Scottish": "Scottish",
+    "Deutschland Deutsch": "German",
+    "Français de France": "French",
+    "Français de Belgique": "Belgian",
+    "Italiano standard": "Italian",
+    "España: Norte peninsular": "Northern Spanish",
+    "México": "Mexican",
+}
+"""What the demo's corpora call an accent, and its name in English."""
+
+
 def recomputed(row: dict[str, Any], bins: dict[str, Any], fact: Fact) -> str | None:
     """The value of a fact from the tables alone: the edges of bins.json, none of the package's own mapping."""
     if fact.key in ATTRIBUTES:
@@ -124,6 +140,8 @@ def recomputed(row: dict[str, Any], bins: dict[str, Any], fact: Fact) -> str | N
         word = row["words"][fact.position - 1]
         assert word["position"] == fact.position
         return str(word["word"])
+    if fact.key == "accent":
+        return ACCENTS[row["accent"]]
     column = {"age_category": "age"}.get(fact.key, fact.key)
     return None if row[column] is None else str(row[column])
 
