@@ -9,7 +9,7 @@ from typing import Final
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon
 from sift_ray.instruct.verify.text import Text, Token
 from sift_ray.instruct.verify.verdict import Refused
-from sift_ray.metadata.categories import RELATED
+from sift_ray.metadata.categories import ATTRIBUTES, RELATED
 
 CLAIMING: Final = ("claim", "short")
 
@@ -109,7 +109,7 @@ def _settle(reading: Reading, hit: Hit) -> tuple[tuple[str, str], ...]:
             return tuple(fitting)
         if not keys.isdisjoint(hit.keys("watch")):
             return ()  # a grade word of what is spoken of: left over
-        if binding and all(key in _GRADABLE for key, _ in every):
+        if binding and all(key in ATTRIBUTES for key, _ in every):
             raise Refused(
                 "ambiguous_claim",
                 f"{reading.words(hit)!r} does not fit what is spoken of: {', '.join(sorted(keys))}",
@@ -125,27 +125,13 @@ def _settle(reading: Reading, hit: Hit) -> tuple[tuple[str, str], ...]:
     return () if several and any(m.kind == "watch" for m in hit.meanings) else tuple(every)
 
 
-_GRADABLE: Final = frozenset(
-    {
-        "average_pitch",
-        "pitch_variation",
-        "speaking_rate",
-        "average_intensity",
-        "noise_level",
-        "reverberation",
-        "distortion_level",
-        "speech_quality",
-    }
-)
-
-
 def _surroundings(reading: Reading, hit: Hit) -> Iterable[tuple[frozenset[str], bool, bool]]:
     """Yield the keys spoken of around `hit`, nearest first, whether the claim must fit them, whether by mention."""
     clause, sentence = reading.clause(hit), reading.sentence(hit)
     here = [h for h in reading.hits if reading.sentence(h) == sentence and h is not hit]
 
     def gradable(found: frozenset[str]) -> frozenset[str]:
-        return found & _GRADABLE
+        return frozenset(found & ATTRIBUTES.keys())
 
     def nearest(kind: str, candidates: Sequence[Hit]) -> frozenset[str]:
         before = [h for h in candidates if h.start < hit.start and gradable(h.keys(kind))]
