@@ -11,6 +11,7 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
+from sift_ray.report.summary import pairs_told
 from sift_ray.schema import TASKS
 from sift_ray.storage import (
     OutputRoot,
@@ -117,9 +118,8 @@ def _there(manifests: Sequence[WaveManifest]) -> Counter[tuple[str, str, bool]]:
     """Return how many pairs of each task, language and fate the manifests tell of."""
     counts = Counter[tuple[str, str, bool]]()
     for manifest in manifests:
-        for label, count in manifest.counts.get("pairs", {}).items():
-            task, language, *_, fate = label.split("/")
-            counts[task, language, fate == "accepted"] += round(count)
+        for task, language, _, accepted, count in pairs_told(manifest.counts):
+            counts[task, language, accepted] += round(count)
     return counts
 
 

@@ -167,16 +167,16 @@ def _by_language(cells: Mapping[tuple[str, str], float], names: Iterable[str]) -
     return [*(row(name, [name]) for name in names), row("all", names)]
 
 
-def _pairs(summary: Summary) -> Iterable[tuple[str, str, str, bool, float]]:
-    """Yield (task, language, generator, accepted, count); a generator's name may hold slashes."""
-    for label, count in summary.stages["instructions"].counts.get("pairs", {}).items():
+def pairs_told(counts: Counts) -> Iterable[tuple[str, str, str, bool, float]]:
+    """Yield (task, language, generator, accepted, count) of a wave's counts; a generator's name may hold slashes."""
+    for label, count in counts.get("pairs", {}).items():
         task, language, *generator, fate = label.split("/")
         yield task, language, "/".join(generator), fate == "accepted", count
 
 
 def _task_table(summary: Summary) -> Table:
     cells: dict[tuple[str, str], float] = {}
-    for task, language, _, accepted, count in _pairs(summary):
+    for task, language, _, accepted, count in pairs_told(summary.stages["instructions"].counts):
         if accepted:
             cells[task, language] = cells.get((task, language), 0) + count
     return grid("Instructions accepted", ("task", *LANGUAGES, "all"), _by_language(cells, TASKS))
@@ -185,7 +185,7 @@ def _task_table(summary: Summary) -> Table:
 def _yield_table(summary: Summary) -> Table:
     asked = summary.stages["instructions"].counts.get("asked", {})
     cells: dict[tuple[str, str], list[float]] = {}
-    for task, _, generator, accepted, count in _pairs(summary):
+    for task, _, generator, accepted, count in pairs_told(summary.stages["instructions"].counts):
         cell = cells.setdefault((task, generator), [0.0, 0.0])
         cell[0 if accepted else 1] += count
     rows = [

@@ -6,16 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
 from sift_ray.cli import CONFIG_WRONG, app
 from sift_ray.report.samples import Sample, Wanted, draw_samples, render
-from sift_ray.schema import INSTRUCTIONS, TASKS, conform
-from sift_ray.storage import LocalRoot, ShardInfo, StorageError, WaveManifest, put_json, write_manifest
+from sift_ray.schema import INSTRUCTIONS, TASKS
+from sift_ray.storage import LocalRoot, StorageError, put_json
+
+from .finished_waves import write_wave
 
 WAVES = 3
 ROWS = 8  # of each task and wave
@@ -56,19 +56,12 @@ def job(root: LocalRoot, waves: Sequence[Sequence[Mapping[str, Any]] | None]) ->
     for number, rows in enumerate(waves):
         if rows is None:
             continue
-        path = Path(root.locate(f"instructions/wave={number:05d}/part-00000.parquet"))
-        path.parent.mkdir(parents=True)
-        pq.write_table(conform(pa.Table.from_pylist(rows, INSTRUCTIONS), INSTRUCTIONS), path)
-        file = ShardInfo(name=path.name, rows=len(rows), bytes=path.stat().st_size)
-        manifest = {"stage": "instructions", "wave": number, "rows": len(rows), "files": (file,), "started_at": "now"}
         pairs: Counter[str] = Counter()
         for row in rows:
             for pair in row["pairs"]:
                 fate = "accepted" if pair["accepted"] else "rejected"
                 pairs[f"{row['task']}/{row['language']}/some/model/{fate}"] += 1
-        counts = {"pairs": dict(pairs)}
-        nothing: dict[str, Any] = {"id_digest": "0", "fingerprint": "f", "versions": {}, "seconds": 1.0}
-        write_manifest(root, WaveManifest.model_validate(manifest | nothing | {"counts": counts}))
+        write_wave(root, "instructions", number, rows, INSTRUCTIONS, {"pairs": dict(pairs)})
     return root
 
 

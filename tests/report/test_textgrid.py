@@ -7,8 +7,6 @@ from typing import Any
 
 import numpy as np
 import parselmouth
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 import soundfile
 from hypothesis import given, settings
@@ -19,8 +17,10 @@ from praatio.textgrid import openTextgrid
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
 from sift_ray.report.textgrid import Choice, export_textgrids, safe_name, text_grid
-from sift_ray.schema import ANNOTATIONS, conform
-from sift_ray.storage import LocalRoot, ShardInfo, StorageError, WaveManifest, put_json, stable_id, write_manifest
+from sift_ray.schema import ANNOTATIONS
+from sift_ray.storage import LocalRoot, StorageError, put_json, stable_id
+
+from .finished_waves import write_wave
 
 Span = tuple[float, float, str]
 ALL = Choice()
@@ -201,13 +201,7 @@ def job(tmp_path: Path, waves: Sequence[Sequence[Mapping[str, Any]] | None]) -> 
     for number, rows in enumerate(waves):
         if rows is None:
             continue
-        path = Path(root.locate(f"annotations/wave={number:05d}/part-00000.parquet"))
-        path.parent.mkdir(parents=True)
-        pq.write_table(conform(pa.Table.from_pylist(rows, ANNOTATIONS), ANNOTATIONS), path)
-        file = ShardInfo(name=path.name, rows=len(rows), bytes=path.stat().st_size)
-        nothing: dict[str, Any] = {"id_digest": "0", "fingerprint": "f", "counts": {}, "versions": {}, "seconds": 1.0}
-        manifest = {"stage": "annotations", "wave": number, "rows": len(rows), "files": (file,), "started_at": "now"}
-        write_manifest(root, WaveManifest.model_validate(manifest | nothing))
+        write_wave(root, "annotations", number, rows, ANNOTATIONS)
     text = f"output: {root.uri}\ncorpora: [{{type: manifest, name: demo, path: {tmp_path}/clips.tsv}}]\n"
     return parse_config(text, "job.yaml", check_paths=False)
 
