@@ -15,6 +15,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sift_ray.config_align import AlignConfig
+from sift_ray.config_instruct import InstructConfig
 from sift_ray.config_sections import (
     Language,
     Name,
@@ -25,16 +26,8 @@ from sift_ray.config_sections import (
     model_there,
     paths_are_checked,
 )
-from sift_ray.schema import ATTRIBUTE_COLUMNS, LANGUAGES, TASKS
+from sift_ray.schema import ATTRIBUTE_COLUMNS, LANGUAGES
 
-Task = Literal[
-    "closed_ended_acoustic_level",
-    "closed_ended_content_level",
-    "closed_ended_word_align",
-    "closed_ended_comparison",
-    "open_ended",
-    "controllable_generation",
-]
 PositiveHours = Annotated[float, Field(gt=0.0)]
 
 
@@ -174,14 +167,6 @@ class DecodePool(Section):
     batch_rows: int = Field(16, ge=1)
 
 
-class EnginePool(PoolConfig):
-    """The language model's actors: a GPU each unless told otherwise."""
-
-    actors: tuple[int, int] = (1, 1)
-    num_gpus: float = Field(1.0, ge=0)
-    batch_rows: int = Field(64, ge=1)
-
-
 class PlanConfig(Section):
     """How utterances are cut into waves."""
 
@@ -316,72 +301,6 @@ def _known_attribute(attribute: str) -> None:
         raise ValueError(f"no attribute {attribute!r}; there are {', '.join(ATTRIBUTE_COLUMNS)}")
 
 
-class SamplingConfig(Section):
-    """Decoding of the language model; the defaults are the reference's."""
-
-    temperature: float = Field(0.7, ge=0)
-    top_p: float = Field(0.9, gt=0, le=1)
-    max_tokens: int = Field(2048, ge=8)
-
-
-class TaskConfig(Section):
-    """One task's share of the work."""
-
-    fraction: Share = 1.0  # of the utterances that can have it
-    pairs: int = Field(10, ge=1, le=20)  # asked for in a request
-    engine_share: Share = 1.0  # of its requests that go to the engine; the rest to the templates
-
-
-class VllmConfig(Section):
-    """The vLLM engine of one actor."""
-
-    dtype: str = "auto"
-    max_model_len: int = Field(4096, ge=256)
-    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
-    tensor_parallel_size: int = Field(1, ge=1)
-    enforce_eager: bool = False
-    cpu_kvcache_gib: int = Field(2, ge=1)
-    cpu_threads: int | None = None
-    max_num_seqs: int | None = None
-
-
-class InstructConfig(Section):
-    """Writing instructions, and what happens to those that can't be verified."""
-
-    engine: Literal["vllm", "template"] = "vllm"
-    models: Mapping[str, str] = Field(default_factory=lambda: {"default": "smollm2"})
-    model_cache: str | None = None  # where bundled weights are unpacked; default the user's cache
-    fallback: Literal["template", "none"] = "none"
-    retries: int = Field(1, ge=0, le=5)
-    constrain: Literal["json", "value"] = "json"  # value: the grammar makes the asked value occur
-    facts_per_request: int | None = Field(None, ge=1)  # None: all that is known
-    tasks: Mapping[Task, TaskConfig] = Field(default_factory=dict)
-    comparison_uses: int = Field(2, ge=1)  # how often an utterance may stand in comparisons
-    sampling: SamplingConfig = SamplingConfig()
-    vllm: VllmConfig = VllmConfig()
-    pool: EnginePool = EnginePool()
-    concurrent_batches: int = Field(4, ge=1)
-    error_budget: Share = 1.0  # weak models are rejected nearly always; a production config lowers it
-
-    @field_validator("models")
-    @classmethod
-    def _keys(cls, models: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
-        for key in models:
-            if key != "default" and key not in TASKS:
-                raise ValueError(f"no task {key!r}; keys are default, {', '.join(TASKS)}")
-        if "default" not in models:
-            raise ValueError("name a default model")
-        for model in models.values():
-            if model.startswith(("/", ".", "~")) and paths_are_checked(info) and not Path(model).expanduser().is_dir():
-                raise ValueError(f"no such folder: {model}")
-        return models
-
-    def task(self, task: str) -> TaskConfig:
-        """Return the section of `task`, or the defaults."""
-        sections: Mapping[str, TaskConfig] = {str(key): section for key, section in self.tasks.items()}
-        return sections.get(task, TaskConfig())
-
-
 class ReleaseConfig(Section):
     """What is published."""
 
@@ -439,4 +358,3 @@ class Config(Section):
 
 
 assert set(get_args(Language)) == set(LANGUAGES)
-assert set(get_args(Task)) == set(TASKS)

@@ -21,11 +21,12 @@ TASKS: Final = (
     "closed_ended_acoustic_level",
     "closed_ended_content_level",
     "closed_ended_word_align",
+    "closed_ended_word_align_numeric",
     "closed_ended_comparison",
     "open_ended",
     "controllable_generation",
 )
-CLOSED_ENDED: Final = TASKS[:4]
+CLOSED_ENDED: Final = TASKS[:5]
 
 GENDERS: Final = ("female", "male")
 AGES: Final = (
@@ -200,7 +201,7 @@ ANNOTATIONS: Final = pa.schema(
 FACT: Final = pa.struct(
     [
         pa.field("key", pa.string(), nullable=False),
-        pa.field("value", pa.string(), nullable=False),  # the English label, whatever the text's language
+        pa.field("value", pa.string()),  # the English label, whatever the text's language; null: it can't be told
         pa.field("ordinal", pa.int8()),  # place of the label in the order of its attribute's, from 0; null: no order
         pa.field("audio", pa.int8(), nullable=False),  # 0, or 1 for a comparison's second utterance
         pa.field("position", pa.int32(), nullable=False),  # 0 for the utterance, a word's place from 1
@@ -235,6 +236,7 @@ REQUESTS: Final = pa.schema(
         pa.field("engine", pa.string(), nullable=False),  # vllm, template
         pa.field("facts", pa.list_(FACT), nullable=False),  # all that is known and may be spoken of
         pa.field("focus", pa.list_(pa.string()), nullable=False),  # keys asked for; empty: any
+        pa.field("unknown", pa.list_(pa.string()), nullable=False),  # topics asked for that can't be told; else empty
         pa.field("pairs_wanted", pa.int8(), nullable=False),
         pa.field("seed", pa.int64(), nullable=False),
     ]

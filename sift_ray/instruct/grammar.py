@@ -11,8 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sift_ray.instruct.items import Dice
 from sift_ray.instruct.requests import CONTROLLABLE, OPEN_ENDED, WORD_ALIGN, Request
-from sift_ray.instruct.template_engine import Dice, items_of
+from sift_ray.instruct.template_engine import items_of
 
 _QUESTION: Final = 300
 _ANSWER: Final[Mapping[str, int]] = {OPEN_ENDED: 1500, CONTROLLABLE: 0}

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sift_ray.config import InstructConfig
+from sift_ray.config_instruct import InstructConfig
 from sift_ray.instruct.engine import RequestFailed
 from sift_ray.instruct.parse import parse_pairs
 from sift_ray.instruct.requests import CONTROLLABLE, Request
@@ -104,10 +104,19 @@ class _Run:
             if self.accepted == request.pairs_wanted:
                 self.keep(question, answer, "surplus", generator, attempt)
                 continue
-            verdict = verify(request.task, request.language, question, answer, request.facts, request.focus, self.seen)
+            verdict = verify(
+                request.task,
+                request.language,
+                question,
+                answer,
+                request.facts,
+                request.focus,
+                self.seen,
+                request.unknown,
+            )
             if verdict.accepted:
                 self.accepted += 1
-                evidence = [fact.to_row() for fact in verdict.evidence]
+                evidence = verdict.evidence_rows()
                 self.keep(self._final(question), answer, None, generator, attempt, evidence)
             else:
                 self.keep(question, answer, verdict.reason, generator, attempt)

@@ -17,13 +17,17 @@ from typing import Any, Final
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from sift_ray.config_instruct import UNANSWERABLE_TASKS, WORD_TIMES
 from sift_ray.instruct.engine import Message
 from sift_ray.instruct.requests import CONTROLLABLE, WORD_ALIGN, Request
+from sift_ray.instruct.unanswerable import topic_names
+from sift_ray.metadata.categories import WORD_KEY
 from sift_ray.metadata.phrases import phrases
 from sift_ray.metadata.record import Fact, render
 
 _FOLDER: Final = resources.files("sift_ray.instruct").joinpath("prompts")
 _FRAME: Final = "frame"
+_UNANSWERABLE: Final = "unanswerable"  # the prompts of requests about what nobody can tell, whatever their task
 _WORDS_SHOWN = 4  # of the words, in a request about one thing
 
 
@@ -37,13 +41,18 @@ def render_prompt(request: Request, reasons: Sequence[str] = ()) -> tuple[Messag
     Raises:
         PromptError: the prompt file has an error, or a placeholder that nothing fills.
     """
-    form = "one" if request.pairs_wanted == 1 else "many"
-    known = render(shown_facts(request), request.language)
-    asked = _ask(request.task, request.language, request.pairs_wanted, request.focus)
-    last = f"{known}\n{asked}"
+    language, pairs = request.language, request.pairs_wanted
+    form = "one" if pairs == 1 else "many"
+    if request.unknown:
+        static = _static(_UNANSWERABLE, language, form)
+        last = _ask(_UNANSWERABLE, language, pairs, topic_names(language, request.unknown))
+    else:
+        static = _static(request.task, language, form)
+        known = render(shown_facts(request), language)
+        last = f"{known}\n{_ask(request.task, language, pairs, _key_names(language, request.focus))}"
     if reasons:
-        last = f"{last}\n{_block(_FRAME, request.language, 'retry', reasons=tuple(reasons))}"
-    return (*_static(request.task, request.language, form), Message("user", last))
+        last = f"{last}\n{_block(_FRAME, language, 'retry', reasons=tuple(reasons))}"
+    return (*static, Message("user", last))
 
 
 def shown_facts(request: Request) -> tuple[Fact, ...]:
@@ -56,9 +65,9 @@ def shown_facts(request: Request) -> tuple[Fact, ...]:
         return tuple(f for f in request.facts if f.key != "transcript")
     if not request.focus:
         return request.facts
-    if request.task == WORD_ALIGN:
+    if request.task in (WORD_ALIGN, WORD_TIMES):
         places = focus_positions(request)
-        keys = {*request.focus, "word"}
+        keys = {*request.focus, WORD_KEY}
         return tuple(f for f in request.facts if f.position in places and f.key in keys)
     return tuple(f for f in request.facts if f.position == 0 and f.key in request.focus)
 
@@ -76,7 +85,7 @@ def focus_positions(request: Request) -> tuple[int, ...]:
 def prompt_hash(task: str, language: str) -> str:
     """Return the hash of all that a prompt of `task` in `language` is made from, beside the request."""
     digest = hashlib.sha256()
-    for name in (_FRAME, task):
+    for name in (_FRAME, task, *((_UNANSWERABLE,) if task in UNANSWERABLE_TASKS else ())):
         digest.update(_source(name, language).encode())
     return digest.hexdigest()[:16]
 
@@ -84,23 +93,30 @@ def prompt_hash(task: str, language: str) -> str:
 @functools.cache
 def _static(task: str, language: str, form: str) -> tuple[Message, ...]:
     """Return the turns that do not depend on the request."""
-    instructions = _block(task, language, "task").strip()
-    facts = [Fact(*fact) for fact in _json_block(task, language, f"{form}_facts")]
     answer = _block(task, language, form).strip()
     pairs = json.loads(answer)
-    focus = _json_block(task, language, f"{form}_focus") if form == "one" or task == CONTROLLABLE else ()
-    asked = _ask(task, language, 1 if isinstance(pairs, dict) else len(pairs), tuple(focus))
-    return (
-        Message("system", _block(_FRAME, language, "system", task=instructions).strip()),
-        Message("user", f"{render(facts, language)}\n{asked}"),
-        Message("assistant", answer),
-    )
+    count = 1 if isinstance(pairs, dict) else len(pairs)
+    if task == _UNANSWERABLE:
+        # its rules are others than those of what is known, and there is nothing to show
+        topics = [str(topic) for topic in _json_block(task, language, f"{form}_topics")]
+        system = _block(task, language, "system")
+        shown = _ask(task, language, count, topic_names(language, topics))
+    else:
+        system = _block(_FRAME, language, "system", task=_block(task, language, "task").strip())
+        facts = [Fact(*fact) for fact in _json_block(task, language, f"{form}_facts")]
+        focus = _json_block(task, language, f"{form}_focus") if form == "one" or task == CONTROLLABLE else ()
+        shown = f"{render(facts, language)}\n{_ask(task, language, count, _key_names(language, focus))}"
+    return (Message("system", system.strip()), Message("user", shown), Message("assistant", answer))
 
 
-def _ask(task: str, language: str, pairs: int, focus: Sequence[str]) -> str:
+def _ask(task: str, language: str, pairs: int, asked: Sequence[str]) -> str:
+    """Return the line that asks for so many pairs about the things named."""
+    return _block(task, language, "ask", pairs=pairs, focus=asked).strip()
+
+
+def _key_names(language: str, keys: Sequence[str]) -> list[str]:
     wording = phrases(language)
-    names = [wording.key_name(key) for key in focus]
-    return _block(task, language, "ask", pairs=pairs, focus=names).strip()
+    return [wording.key_name(key) for key in keys]
 
 
 def _json_block(task: str, language: str, block: str) -> list[Any]:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import pyarrow as pa
 
-from sift_ray.config import InstructConfig
-from sift_ray.metadata.categories import ATTRIBUTES, WORD_ATTRIBUTES, WORD_KEY
+from sift_ray.config_instruct import UNANSWERABLE_TASKS, WORD_TIMES, InstructConfig
+from sift_ray.instruct.unanswerable import askable_topics
+from sift_ray.metadata.categories import ATTRIBUTES, TIME_KEYS, WORD_ATTRIBUTES, WORD_KEY
 from sift_ray.metadata.mapping import OrdinalSource
 from sift_ray.metadata.record import Fact, facts_of
 from sift_ray.schema import REQUESTS, TASKS
@@ -34,12 +35,17 @@ SPOKEN_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     ACOUSTIC: (*ATTRIBUTES, "language"),
     CONTENT: ("phonemes", "age_category", "accent", "gender", "transcript", "language"),
     WORD_ALIGN: ("transcript",),
+    WORD_TIMES: ("transcript",),
     COMPARISON: COMPARED_KEYS,
     OPEN_ENDED: (*ATTRIBUTES, *SPEAKER_KEYS, "transcript", "language"),
     CONTROLLABLE: ("average_pitch", "pitch_variation", "speaking_rate", "average_intensity", *SPEAKER_KEYS),
 }
 """Utterance-level keys that a task's texts may speak of (words come with word-align alone)."""
 
+_WORD_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
+    WORD_ALIGN: (WORD_KEY, *WORD_ATTRIBUTES),
+    WORD_TIMES: (WORD_KEY, *TIME_KEYS),
+}
 _NOT_ASKED = ("phonemes",)  # known to the model, but nobody who uploads audio asks for IPA
 _PARTNER_WINDOW = 16  # how far along the ring a comparison looks for a partner that differs
 
@@ -60,13 +66,15 @@ class Request:
     focus: tuple[str, ...]
     pairs_wanted: int
     seed: int
+    unknown: tuple[str, ...] = ()
+    """Topics that are asked about though nobody can tell; with any, nothing else is asked for."""
 
     @classmethod
     def from_row(cls, row: Mapping[str, Any]) -> Request:
         """Read a row of the requests table, as `to_pylist` gives it."""
         facts = tuple(Fact.from_row(fact) for fact in row["facts"])
         values = {name: row[name] for name in cls.__slots__}
-        for name in ("utterance_ids", "audio_uris", "focus"):
+        for name in ("utterance_ids", "audio_uris", "focus", "unknown"):
             values[name] = tuple(values[name])
         return cls(**{**values, "facts": facts})
 
@@ -101,7 +109,7 @@ def plan_requests(annotations: pa.Table, rulers: OrdinalSource, config: Instruct
     A task is asked of an utterance if enough is known for it and its hash falls within the task's `fraction`;
     of those, `engine_share` go to the config's engine and the rest to the templates. Sorted by task, then by hash.
     """
-    units = _usable_units(annotations, rulers)
+    units = _usable_units(annotations, rulers, times=config.task(WORD_TIMES).fraction > 0.0)
     requests: list[Request] = []
     for task in TASKS:
         if config.task(task).fraction == 0.0:
@@ -129,10 +137,10 @@ class _Unit:
     facts: tuple[Fact, ...]
 
 
-def _usable_units(annotations: pa.Table, rulers: OrdinalSource) -> list[_Unit]:
+def _usable_units(annotations: pa.Table, rulers: OrdinalSource, *, times: bool) -> list[_Unit]:
     columns = [name for name in _Unit.__slots__ if name != "facts"]
     rows = annotations.select([*columns, "status"]).to_pylist()
-    facts = facts_of(annotations, rulers)
+    facts = facts_of(annotations, rulers, times=times)
     units = []
     for row, known in zip(rows, facts, strict=True):
         # without audio there is nothing that a question could be about
@@ -175,10 +183,23 @@ def _single(unit: _Unit, task: str, config: InstructConfig) -> Request | None:
         return None
     if task == CONTROLLABLE:
         return _controllable(unit, facts, keys, config)
+    if task in UNANSWERABLE_TASKS and _falls_within(config.task(task).unanswerable, unit.unit_id, task, "unanswerable"):
+        return _unanswerable(unit, task, facts, config)
     focus: tuple[str, ...] = ()
     if config.facts_per_request is not None:
         focus = _choose(keys, config.facts_per_request, unit.unit_id, task, "focus")
     return _request([unit], task, facts, focus, config)
+
+
+def _unanswerable(unit: _Unit, task: str, facts: tuple[Fact, ...], config: InstructConfig) -> Request | None:
+    """Ask about what nobody can tell from the audio; nothing that the transcript may tell after all."""
+    transcript = next((f.value for f in unit.facts if f.key == "transcript"), None)
+    topics = askable_topics(unit.language, transcript)
+    chosen = _choose(topics, config.task(task).pairs, unit.unit_id, task, "unknown")
+    if not chosen:
+        return None
+    request = _request([unit], task, facts, (), config)
+    return replace(request, unknown=chosen, pairs_wanted=len(chosen))
 
 
 def _controllable(
@@ -197,18 +218,20 @@ def _controllable(
 
 def _facts_for(facts: Iterable[Fact], task: str) -> tuple[Fact, ...]:
     keys = SPOKEN_KEYS[task]
-    return tuple(f for f in facts if (f.key in keys if f.position == 0 else task == WORD_ALIGN))
+    of_words = _WORD_KEYS.get(task, ())
+    return tuple(f for f in facts if f.key in (keys if f.position == 0 else of_words))
 
 
 def _focusable(facts: Sequence[Fact], task: str) -> tuple[str, ...]:
     """Return the keys that a question of `task` can be about, given what is known."""
-    if task == WORD_ALIGN:
+    if task in _WORD_KEYS:
         counts: dict[str, int] = defaultdict(int)
         for fact in facts:
             if fact.position and fact.key != WORD_KEY:
                 counts[fact.key] += 1
         # a change needs two words
-        return tuple(key for key in WORD_ATTRIBUTES if counts[key] >= 2)
+        least = 2 if task == WORD_ALIGN else 1
+        return tuple(key for key in _WORD_KEYS[task] if counts[key] >= least)
     known = {f.key for f in facts if f.position == 0}
     unasked = {*_NOT_ASKED, *(("language",) if task == OPEN_ENDED else ())}  # which needs no open answer
     return tuple(key for key in SPOKEN_KEYS[task] if key in known and key not in unasked)

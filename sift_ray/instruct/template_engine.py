@@ -6,15 +6,16 @@ its phrasings; the seed picks. What it writes goes through the same parser and v
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final, TypeVar
+from typing import Final
 
+from sift_ray.config_instruct import WORD_TIMES
+from sift_ray.instruct.items import Dice, Item, sentence
 from sift_ray.instruct.prompts import focus_positions
 from sift_ray.instruct.requests import (
     ACOUSTIC,
@@ -28,6 +29,8 @@ from sift_ray.instruct.requests import (
     Request,
 )
 from sift_ray.instruct.templates import QuestionsAnswers, Templates, templates
+from sift_ray.instruct.unanswerable import unanswerable_items
+from sift_ray.instruct.word_times import word_time_items
 from sift_ray.metadata.accents import accent_phrase, known_name
 from sift_ray.metadata.categories import ATTRIBUTES, WORD_ATTRIBUTES, WORD_KEY
 from sift_ray.metadata.phrases import Phrases, phrases
@@ -37,46 +40,6 @@ _MOST_VOICE, _MOST_AUDIO = 3, 2  # facts in one open-ended answer
 _BAR = " | "  # in an open question after "advice"; in a text of accents, before the wording for free names
 _ELIDED = re.compile(r"\bla (?=[aeiou])")  # "l'ottava parola"
 _CONTENT_KEYS = ("gender", "age_category", "accent", "language", "transcript")
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One thing to ask: its questions and answers; any question goes with any answer.
-
-    `slots` are the parts of an answer (of a synthesis prompt: of the question) that a
-    model may join by its own words, alternatives of each.
-    """
-
-    questions: tuple[str, ...]
-    answers: tuple[str, ...]
-    slots: tuple[tuple[str, ...], ...] = ()
-
-
-class Dice:
-    """Choices that depend on the seed and on how many were made before, alike on every machine."""
-
-    def __init__(self, *seed: object) -> None:
-        self._seed = "\0".join(map(str, seed)).encode()
-        self._thrown = 0
-
-    def below(self, limit: int) -> int:
-        """Return a number from 0 to `limit` - 1."""
-        self._thrown += 1
-        data = self._seed + self._thrown.to_bytes(4, "big")
-        return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "big") % limit
-
-    def pick(self, options: Sequence[T]) -> T:
-        """Return one of `options`."""
-        return options[self.below(len(options))]
-
-    def shuffled(self, options: Sequence[T]) -> list[T]:
-        """Return `options` in another order."""
-        left, order = list(options), []
-        while left:
-            order.append(left.pop(self.below(len(left))))
-        return order
 
 
 def write_pairs(request: Request, attempt: int = 0) -> str:
@@ -105,6 +68,10 @@ def write_pairs(request: Request, attempt: int = 0) -> str:
 
 def items_of(request: Request, dice: Dice) -> list[Item]:
     """Return what can be asked in `request`, in an order that the dice decide."""
+    if request.unknown:
+        return unanswerable_items(request, dice)
+    if request.task == WORD_TIMES:
+        return word_time_items(request, dice)
     composer = _Composer(request, templates(request.language), phrases(request.language), dice)
     makers: Mapping[str, Callable[[], list[Item]]] = {
         ACOUSTIC: composer.about_sound,
@@ -115,11 +82,6 @@ def items_of(request: Request, dice: Dice) -> list[Item]:
         CONTROLLABLE: composer.as_synthesis_prompt,
     }
     return makers[request.task]()
-
-
-def sentence(text: str) -> str:
-    """Return `text` with a capital at its start."""
-    return text[:1].upper() + text[1:]
 
 
 @dataclass(frozen=True, slots=True)

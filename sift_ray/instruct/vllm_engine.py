@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from sift_ray.config import VllmConfig
+from sift_ray.config_instruct import VllmConfig
 from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Prompt, RequestFailed
 from sift_ray.instruct.models import resolve_model
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from sift_ray.config import InstructConfig
+from sift_ray.config_instruct import InstructConfig
 from sift_ray.instruct.engine import Engine, Generation, Prompt
 from sift_ray.instruct.grammar import pair_schema
 from sift_ray.instruct.prompts import prompt_hash, render_prompt

@@ -157,7 +157,10 @@ CONTENT_KEYS: Final = ("phonemes", "age_category", "accent", "gender", "transcri
 
 WORD_KEY: Final = "word"
 
-KEYS: Final = (*ATTRIBUTES, *CONTENT_KEYS, WORD_KEY)
+TIME_KEYS: Final = ("start_s", "end_s")
+"""When a word starts and ends, in seconds with two decimals; only for tasks that ask for times."""
+
+KEYS: Final = (*ATTRIBUTES, *CONTENT_KEYS, WORD_KEY, *TIME_KEYS)
 """Every key that a fact can have."""
 
 RELATED: Final[Mapping[str, frozenset[str]]] = {

@@ -14,6 +14,7 @@ from sift_ray.metadata.categories import (
     ATTRIBUTES,
     CONTENT_KEYS,
     KEYS,
+    TIME_KEYS,
     VALUES,
     WORD_ATTRIBUTES,
     WORD_KEY,
@@ -29,7 +30,7 @@ _OF_THE_TRANSCRIPT: Final = ("transcript", "phonemes")
 
 _UTTERANCE_KEYS: Final = (*ATTRIBUTES, *CONTENT_KEYS)
 _WORD_KEYS: Final = (WORD_KEY, *WORD_ATTRIBUTES)
-_WORD_CODES: Final = np.array([KEYS.index(key) for key in _WORD_KEYS], np.int8)  # (an utterance's key is at its rank)
+_WORD_CODES: Final = np.array([KEYS.index(key) for key in (*_WORD_KEYS, *TIME_KEYS)], np.int8)
 
 # every closed set of values, one after another: a fact's value is a place among these and the free texts after them
 _LABELS: Final = [(key, label) for key in KEYS for label in labels_of(key)]
@@ -47,7 +48,7 @@ class OrdinalSource(Protocol):
         ...
 
 
-def fact_lists(annotations: pa.Table, rulers: OrdinalSource) -> pa.ListArray:
+def fact_lists(annotations: pa.Table, rulers: OrdinalSource, *, times: bool = False) -> pa.ListArray:
     """Return what is known of every row of an annotations table, as lists of `schema.FACT`; null is absent.
 
     A transcript that the alignment says is not what is heard is not known, nor are its phonemes; a value outside
@@ -60,6 +61,7 @@ def fact_lists(annotations: pa.Table, rulers: OrdinalSource) -> pa.ListArray:
         annotations: `schema.ANNOTATIONS`, of one wave: facts, and the characters of each kind of text, must stay
             below 2^31. Columns may be chunked, sliced or dictionary-encoded.
         rulers: turns measurements into ordinals.
+        times: whether words come with their start and end, in seconds.
 
     Returns:
         As long as `annotations`, no list null; `audio` is 0 everywhere.
@@ -87,7 +89,7 @@ def fact_lists(annotations: pa.Table, rulers: OrdinalSource) -> pa.ListArray:
         if key in _OF_THE_TRANSCRIPT:
             known &= ~doubted
         utterance[:, rank] = np.where(known, _appended(texts, text), -1)
-    words, word_rows, positions = _words(annotations, rulers, group, texts)
+    words, word_rows, positions = _words(annotations, rulers, group, texts, times=times)
     return _lists(utterance, words, word_rows, positions, pa.concat_arrays(texts))
 
 
@@ -100,20 +102,27 @@ class _Group(NamedTuple):
 
 
 def _words(
-    annotations: pa.Table, rulers: OrdinalSource, group: _Group, texts: list[pa.Array]
+    annotations: pa.Table, rulers: OrdinalSource, group: _Group, texts: list[pa.Array], *, times: bool
 ) -> tuple[_Places, npt.NDArray[np.int64], npt.NDArray[np.int32]]:
-    """Return the place of every word's value of each of `_WORD_KEYS`, and the words' rows and positions."""
+    """Return the place of every word's value of each key, and the words' rows and positions.
+
+    Keys are `_WORD_KEYS` and, with `times`, `TIME_KEYS`.
+    """
     column = _array(annotations["words"])
     lengths = pc.list_value_length(column).fill_null(0).to_numpy()
     rows = np.repeat(np.arange(len(column)), lengths)
     words = pc.list_flatten(column)
     text = _text(pc.struct_field(words, "word"))
-    places = np.empty((len(words), len(_WORD_KEYS)), np.int32)
+    places = np.empty((len(words), len(_WORD_KEYS) + (len(TIME_KEYS) if times else 0)), np.int32)
     places[:, 0] = _appended(texts, text)
     mine = [encoded.take(pa.array(rows)) for encoded in group]
     for rank, key in enumerate(WORD_ATTRIBUTES, 1):
         values = pc.struct_field(words, ATTRIBUTES[key].word_column)
         places[:, rank] = _placed(key, rulers.ordinals(key, values, *mine))
+    if times:
+        for rank, key in enumerate(TIME_KEYS, len(_WORD_KEYS)):
+            seconds = pc.cast(pc.round(pc.cast(pc.struct_field(words, key), pa.float64()), 2), pa.decimal128(12, 2))
+            places[:, rank] = np.where(_flags(pc.is_valid(seconds)), _appended(texts, seconds.cast(pa.string())), -1)
     return places, rows, pc.struct_field(words, "position").to_numpy()
 
 

@@ -40,14 +40,15 @@ class Fact(NamedTuple):
         return {**self._asdict(), "ordinal": ordinal_of(self.key, self.value)}
 
 
-def facts_of(table: pa.Table, rulers: OrdinalSource) -> list[list[Fact]]:
+def facts_of(table: pa.Table, rulers: OrdinalSource, *, times: bool = False) -> list[list[Fact]]:
     """Return the facts of every row of an annotations table: `mapping.fact_lists`, which has the rules, as Python.
 
     Args:
         table: `schema.ANNOTATIONS`.
         rulers: turns measurements into ordinals.
+        times: whether words come with their start and end.
     """
-    lists = fact_lists(table, rulers)
+    lists = fact_lists(table, rulers, times=times)
     flat = lists.flatten()
     facts = list(map(Fact, *(flat.field(name).to_pylist() for name in Fact._fields)))
     return [facts[start:end] for start, end in itertools.pairwise(lists.offsets.to_pylist())]

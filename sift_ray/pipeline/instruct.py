@@ -19,11 +19,13 @@ import pyarrow.compute as pc
 import ray
 import ray.data
 
-from sift_ray.config import Config, InstructConfig
+from sift_ray.config import Config
+from sift_ray.config_instruct import InstructConfig
 from sift_ray.instruct.models import model_revision
 from sift_ray.instruct.prompts import prompt_hash
 from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.instruct.templates import templates_hash
+from sift_ray.instruct.unanswerable import unanswerable_hash
 from sift_ray.metadata.accents import accents_file
 from sift_ray.metadata.phrases import phrase_file
 from sift_ray.metadata.rulers import Rulers
@@ -73,6 +75,7 @@ def data_file_hashes() -> dict[str, str]:
     for language in LANGUAGES:
         hashes[f"templates.{language}"] = templates_hash(language)
         hashes[f"phrases.{language}"] = fingerprint({"text": phrase_file(language)})
+        hashes[f"unanswerable.{language}"] = unanswerable_hash(language)
         hashes |= {f"prompts.{task}.{language}": prompt_hash(task, language) for task in TASKS}
     return hashes
 

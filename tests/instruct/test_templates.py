@@ -3,6 +3,7 @@ import json
 import pytest
 from pydantic import ValidationError
 
+from sift_ray.instruct.items import Dice
 from sift_ray.instruct.parse import parse_pairs
 from sift_ray.instruct.requests import (
     ACOUSTIC,
@@ -14,7 +15,7 @@ from sift_ray.instruct.requests import (
     WORD_ALIGN,
     Request,
 )
-from sift_ray.instruct.template_engine import Dice, items_of, write_pairs
+from sift_ray.instruct.template_engine import items_of, write_pairs
 from sift_ray.instruct.templates import LEAST, Templates, templates
 from sift_ray.instruct.verify import Duplicates, verify
 from sift_ray.metadata.categories import ATTRIBUTES, WORD_ATTRIBUTES

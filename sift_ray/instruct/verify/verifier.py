@@ -28,6 +28,7 @@ from sift_ray.instruct.verify.question import (
     spoken_of,
 )
 from sift_ray.instruct.verify.text import Text, read
+from sift_ray.instruct.verify.unanswerable import check_unanswerable
 from sift_ray.instruct.verify.verdict import Refused, Verdict
 from sift_ray.instruct.verify.wording import Duplicates, Limits
 from sift_ray.metadata.categories import WORD_KEY
@@ -55,6 +56,7 @@ def verify(
     facts: Sequence[Fact],
     focus: Sequence[str] = (),
     duplicates: Duplicates | None = None,
+    unknown: Sequence[str] = (),
 ) -> Verdict:
     """Say whether a pair may be published.
 
@@ -67,6 +69,8 @@ def verify(
         facts: all that is known.
         focus: keys that were asked for; if any, the answer must rest on one of them.
         duplicates: pairs accepted before; an accepted pair is added.
+        unknown: topics (`unanswerable.topics`) that were asked for though nobody can tell; with any, the question must
+            be about one of them, and the answer must say that it can't be told, and nothing else.
 
     Returns:
         The verdict; where accepted, with the facts that the answer rests on, each once, in the order of `facts`.
@@ -78,8 +82,12 @@ def verify(
         raise ValueError(f"no task {task!r}; there are {', '.join(TASKS)}")
     if language not in LANGUAGES:
         raise ValueError(f"no language {language!r}; there are {', '.join(LANGUAGES)}")
+    evidence: list[Fact] = []
+    untold: tuple[str, ...] = ()
     try:
-        if task == CONTROLLABLE:
+        if unknown:
+            untold = check_unanswerable(lexicon(language), question, answer, unknown)
+        elif task == CONTROLLABLE:
             evidence = _controllable(lexicon(language), question, facts, focus)
         else:
             evidence = _answered(task, lexicon(language), question, answer, facts, focus)
@@ -90,7 +98,7 @@ def verify(
     except Refused as refused:
         return Verdict(False, refused.reason, refused.detail)
     used = set(evidence)
-    return Verdict(True, evidence=tuple(fact for fact in dict.fromkeys(facts) if fact in used))
+    return Verdict(True, evidence=tuple(fact for fact in dict.fromkeys(facts) if fact in used), unknown=untold)
 
 
 def _answered(

@@ -1,0 +1,143 @@
+"""The `instruct` section of a config: tasks and their mix, who writes, and what becomes of what can't be verified."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Literal, Self, get_args
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+
+from sift_ray.config_sections import PoolConfig, Section, Share, paths_are_checked
+from sift_ray.schema import TASKS
+
+Task = Literal[
+    "closed_ended_acoustic_level",
+    "closed_ended_content_level",
+    "closed_ended_word_align",
+    "closed_ended_word_align_numeric",
+    "closed_ended_comparison",
+    "open_ended",
+    "controllable_generation",
+]
+UNANSWERABLE_TASKS: Final = ("closed_ended_acoustic_level", "closed_ended_content_level", "open_ended")
+"""Tasks among whose questions may stand some that nobody can answer who only hears the audio."""
+
+WORD_TIMES: Final = "closed_ended_word_align_numeric"
+"""The task that is only done where the config names it: times in numbers harm what is trained on them."""
+
+
+class SamplingConfig(Section):
+    """Decoding of the language model; the defaults are the reference's."""
+
+    temperature: float = Field(0.7, ge=0)
+    top_p: float = Field(0.9, gt=0, le=1)
+    max_tokens: int = Field(2048, ge=8)
+
+
+class TaskConfig(Section):
+    """One task's share of the work."""
+
+    fraction: Share = 1.0  # of the utterances that can have it
+    pairs: int = Field(10, ge=1, le=20)  # asked for in a request
+    engine_share: Share = 1.0  # of its requests that go to the engine; the rest to the templates
+    unanswerable: Share = 0.05  # of its requests: about what can't be heard, to be answered by saying so
+
+
+class VllmConfig(Section):
+    """The vLLM engine of one actor."""
+
+    dtype: str = "auto"
+    max_model_len: int = Field(4096, ge=256)
+    gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
+    tensor_parallel_size: int = Field(1, ge=1)
+    enforce_eager: bool = False
+    cpu_kvcache_gib: int = Field(2, ge=1)
+    cpu_threads: int | None = None
+    max_num_seqs: int | None = None
+    start_attempts: int = Field(3, ge=1, le=10)  # against what passes: a port just taken, say
+
+
+class OpenAIConfig(Section):
+    """A server that speaks OpenAI's chat API, such as `vllm serve`, with `engine: openai`."""
+
+    base_url: str = Field("http://127.0.0.1:8000/v1", pattern=r"^https?://")
+    api_key_env: str = Field("OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # its name; never the key itself
+    timeout_s: float = Field(600.0, gt=0)  # of one call
+    retries: int = Field(5, ge=0)  # of a call that fails by what passes: the connection, a 429, a 5xx
+    concurrency: int = Field(64, ge=1)  # calls in flight from one actor
+    structured: Literal["json_schema", "none"] = "json_schema"  # none: for servers that can't follow a schema
+
+
+class JudgeConfig(Section):
+    """A model that scores accepted answers from 0 to 10; those below `threshold` are refused."""
+
+    model: str | None = None  # None: the one that wrote the answer
+    tasks: tuple[Task, ...] = ("open_ended",)
+    threshold: float = Field(6.0, ge=0, le=10)
+
+
+class EnginePool(PoolConfig):
+    """The language model's actors: a GPU each unless told otherwise."""
+
+    actors: tuple[int, int] = (1, 1)
+    num_gpus: float = Field(1.0, ge=0)
+    batch_rows: int = Field(64, ge=1)
+
+
+class InstructConfig(Section):
+    """Writing instructions, and what happens to those that can't be verified."""
+
+    engine: Literal["vllm", "template", "openai"] = "vllm"
+    models: Mapping[str, str] = Field(default_factory=lambda: {"default": "smollm2"})
+    model_cache: str | None = None  # where bundled weights are unpacked; default the user's cache
+    fallback: Literal["template", "none"] = "none"
+    retries: int = Field(1, ge=0, le=5)
+    constrain: Literal["json", "value"] = "json"  # value: the grammar makes the asked value occur
+    facts_per_request: int | None = Field(None, ge=1)  # None: all that is known
+    tasks: Mapping[Task, TaskConfig] = Field(default_factory=dict)
+    comparison_uses: int = Field(2, ge=1)  # how often an utterance may stand in comparisons
+    sampling: SamplingConfig = SamplingConfig()
+    vllm: VllmConfig = VllmConfig()
+    openai: OpenAIConfig = OpenAIConfig()
+    judge: JudgeConfig | None = None
+    pool: EnginePool = EnginePool()
+    concurrent_batches: int = Field(4, ge=1)
+    error_budget: Share = 1.0  # weak models are rejected nearly always; a production config lowers it
+
+    @field_validator("models")
+    @classmethod
+    def _keys(cls, models: Mapping[str, str], info: ValidationInfo) -> Mapping[str, str]:
+        for key in models:
+            if key != "default" and key not in TASKS:
+                raise ValueError(f"no task {key!r}; keys are default, {', '.join(TASKS)}")
+        if "default" not in models:
+            raise ValueError("name a default model")
+        for model in models.values():
+            if model.startswith(("/", ".", "~")) and paths_are_checked(info) and not Path(model).expanduser().is_dir():
+                raise ValueError(f"no such folder: {model}")
+        return models
+
+    @field_validator("tasks")
+    @classmethod
+    def _unanswerable(cls, tasks: Mapping[Task, TaskConfig]) -> Mapping[Task, TaskConfig]:
+        for task, section in tasks.items():
+            if task not in UNANSWERABLE_TASKS and section.unanswerable and "unanswerable" in section.model_fields_set:
+                raise ValueError(
+                    f"{task}: unanswerable questions are asked in {', '.join(UNANSWERABLE_TASKS)} alone; drop the key"
+                )
+        return tasks
+
+    @model_validator(mode="after")
+    def _judged(self) -> Self:
+        if self.judge is not None and self.engine == "template":
+            raise ValueError("judge: there is no model to judge with, as engine is template; drop the section")
+        return self
+
+    def task(self, task: str) -> TaskConfig:
+        """Return the section of `task`, or the defaults."""
+        sections: Mapping[str, TaskConfig] = {str(key): section for key, section in self.tasks.items()}
+        return sections.get(task) or TaskConfig(fraction=0.0 if task == WORD_TIMES else 1.0)
+
+
+assert set(get_args(Task)) == set(TASKS)
