@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from sift_ray.config import Config
+from sift_ray.lease import Lease
 from sift_ray.pipeline.align_models import ensure_models, planned_languages, train_models
 from sift_ray.pipeline.annotate import run_annotate
 from sift_ray.pipeline.bin import BINS_NAME, load_rulers, run_bin
@@ -31,36 +33,41 @@ _LEFT_BY = {
 _ALIASES = {"utterances": "plan", "annotations": "annotate", "bins": "bin", "instructions": "instruct"}
 
 
+@contextmanager
+def _job(config: Config) -> Iterator[tuple[OutputRoot, RaySession]]:
+    """Open the output root for this job alone, and a session on Ray."""
+    root = root_of(config)
+    with Lease(root) as lease, RaySession(config, lease.check) as session:
+        yield root, session
+
+
 def plan(config: Config) -> None:
     """Cut the corpora into waves."""
-    run_plan(config, root_of(config))
+    with _job(config) as (root, _):
+        run_plan(config, root)
 
 
 def annotate(config: Config) -> None:
     """Measure and align every utterance of the plan."""
-    root = root_of(config)
-    with RaySession(config) as session:
+    with _job(config) as (root, session):
         _annotate(session, config, root, _planned(config, root))
 
 
 def bin_(config: Config) -> None:
     """Build the rulers that turn measurements into categories."""
-    root = root_of(config)
-    with RaySession(config) as session:
+    with _job(config) as (root, session):
         run_bin(session, config, root, _planned(config, root))
 
 
 def instruct(config: Config) -> None:
     """Write and verify instructions."""
-    root = root_of(config)
-    with RaySession(config) as session:
+    with _job(config) as (root, session):
         _instruct(session, config, root, _planned(config, root))
 
 
 def release(config: Config) -> None:
     """Publish the accepted instructions as a dataset."""
-    root = root_of(config)
-    with RaySession(config) as session:
+    with _job(config) as (root, session):
         run_release(session, config, root, _planned(config, root))
 
 
@@ -71,10 +78,9 @@ def build(config: Config, restart_from: str | None = None) -> None:
         config: the job.
         restart_from: first delete what this stage and all after it made.
     """
-    root = root_of(config)
-    if restart_from is not None:
-        forget(root, restart_from)
-    with RaySession(config) as session:
+    with _job(config) as (root, session):
+        if restart_from is not None:
+            forget(root, restart_from)
         made = run_plan(config, root)
         _annotate(session, config, root, made)
         run_bin(session, config, root, made)
@@ -104,8 +110,7 @@ def align_train(config: Config, languages: list[str] | None = None) -> dict[str,
     asked = set(languages or ())
     if unknown := sorted(asked - set(LANGUAGES)):
         raise TrainingError(f"no language {', '.join(unknown)}; there are {', '.join(LANGUAGES)}")
-    root = root_of(config)
-    with RaySession(config) as session:
+    with _job(config) as (root, session):
         made = run_plan(config, root)
         planned = planned_languages(config, root, made)
         if absent := sorted(asked - planned):

@@ -73,6 +73,7 @@ def run_release(session: RaySession, config: Config, root: OutputRoot, plan: Pla
     session.ensure(FOLDER)
     written = _write_all(root, manifests, config.release.rows_per_file)
     record |= {"complete": True, **written}
+    session.check()
     root.put(f"{FOLDER}/README.md", _card(config, root, record).encode())
     put_json(root, RELEASE_NAME, record)
     log.info("release: %s samples in %s/%s", f"{sum(record['rows'].values()):,}", root.uri, FOLDER)

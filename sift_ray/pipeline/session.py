@@ -32,8 +32,10 @@ class RaySession:
     used as it is and left open.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, check: Callable[[], None] = lambda: None) -> None:
+        """Take what raises an error when this job must not mark anything as done any more."""
         self._config = config
+        self.check = check
         self._opened = False
         self._counter: Any = None
 

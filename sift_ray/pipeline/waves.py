@@ -259,7 +259,7 @@ def run_waves(
         if manifest is None:
             session.ensure(stage.name)
             counter = None if sys.stderr.isatty() else session.row_counter()
-            manifest = _run_wave(counter, root, stage, wave, len(waves), start)
+            manifest = _run_wave(counter, root, stage, wave, len(waves), start, session.check)
         elif manifest.fingerprint != stage.fingerprint:
             raise StaleOutputError(
                 f"{root.uri}/{wave_folder(stage.name, wave)} has fingerprint {manifest.fingerprint}, but its stage has "
@@ -275,6 +275,7 @@ def _run_wave(
     wave: int,
     waves: int,
     start: Callable[[int, Progress], tuple[ray.data.Dataset, Expected]],
+    check: Callable[[], None],
 ) -> WaveManifest:
     root.delete(wave_folder(stage.name, wave))
     started_at, clock = datetime.now(UTC), time.monotonic()
@@ -313,6 +314,7 @@ def _run_wave(
         seconds=round(time.monotonic() - clock, 3),
         versions=versions(),
     )
+    check()
     write_manifest(root, manifest)
     log.info("%s: %s rows in %.1f s", title, f"{rows:,}", manifest.seconds)
     return manifest
