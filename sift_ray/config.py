@@ -7,7 +7,6 @@ section has defaults, so that a config names only what differs from them.
 from __future__ import annotations
 
 import math
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self, get_args
@@ -26,6 +25,7 @@ from sift_ray.config_sections import (
     model_there,
     paths_are_checked,
 )
+from sift_ray.config_storage import StorageConfig
 from sift_ray.schema import ATTRIBUTE_COLUMNS, LANGUAGES
 
 PositiveHours = Annotated[float, Field(gt=0.0)]
@@ -309,19 +309,6 @@ class ReleaseConfig(Section):
     rows_per_file: int = Field(500_000, ge=1)
 
 
-class StorageConfig(Section):
-    """Where `s3://` is, if not at Amazon. Credentials come by the SDK's own ways, never from here."""
-
-    endpoint_url: str | None = None  # None: AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL where set
-    region: str | None = None  # None: AWS_REGION or AWS_DEFAULT_REGION where set
-
-    def resolved(self) -> Self:
-        """Return the section with what this process's environment says; workers elsewhere may have another."""
-        endpoint_url = self.endpoint_url or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-        region = self.region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-        return self.model_copy(update={"endpoint_url": endpoint_url, "region": region})
-
-
 class RayConfig(Section):
     """How the job joins or starts Ray."""
 
@@ -344,7 +331,13 @@ class Config(Section):
     instruct: InstructConfig = InstructConfig()
     release: ReleaseConfig = ReleaseConfig()
     storage: StorageConfig = StorageConfig()
+    corpora_storage: StorageConfig | None = None  # where corpora lie elsewhere than the output does; None: `storage`
     ray: RayConfig = RayConfig()
+
+    @property
+    def reading_from(self) -> StorageConfig:
+        """Where corpora are read from."""
+        return self.corpora_storage or self.storage
 
     @model_validator(mode="after")
     def _distinct_corpora(self) -> Self:

@@ -5,12 +5,22 @@ Credentials come by the SDK's own ways (environment, profile, instance role); no
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Final
 
 import pyarrow.fs as pafs
 
-from sift_ray.config import StorageConfig
+from sift_ray.config_storage import StorageConfig
+
+_WRITING: Final = ("PutObject", "CreateMultipartUpload")
+_ALSO_PAID: Final = (
+    "GetObject",
+    "HeadObject",
+    "ListObjectsV2",
+    "DeleteObjects",
+    "UploadPart",
+    "CompleteMultipartUpload",
+)
 
 
 def split_s3(uri: str) -> tuple[str, str]:
@@ -25,17 +35,22 @@ def split_s3(uri: str) -> tuple[str, str]:
     return bucket, key.strip("/")
 
 
+class StoreError(RuntimeError):
+    """The store can't be spoken to as the config says; the message says what to do."""
+
+
 class S3Connection:
     """One object store; opened at the first use, and anew in every process that it travels to.
 
+    Both clients take their time and try again, more slowly each time, when the store is throttling or goes away for a
+    while (`storage.retries`).
+
     Args:
-        endpoint_url: Where the store is; None: where the environment says (`StorageConfig`), else Amazon.
-        region: Its region; None: as the environment says.
+        storage: Where the store is and how it is spoken to; what it leaves open the environment says, else Amazon.
     """
 
-    def __init__(self, endpoint_url: str | None = None, region: str | None = None) -> None:
-        storage = StorageConfig(endpoint_url=endpoint_url, region=region).resolved()
-        self._endpoint_url, self._region = storage.endpoint_url, storage.region
+    def __init__(self, storage: StorageConfig | None = None) -> None:
+        self._storage = (storage or StorageConfig()).resolved()
         self._client: Any = None
         self._filesystem: pafs.FileSystem | None = None
 
@@ -48,27 +63,36 @@ class S3Connection:
         """The boto3 client."""
         if self._client is None:
             import boto3
+            from botocore.config import Config as ClientConfig
 
-            self._client = boto3.client("s3", endpoint_url=self._endpoint_url, region_name=self._region)
+            storage = self._storage
+            client = boto3.Session(profile_name=storage.profile).client(
+                "s3",
+                endpoint_url=storage.endpoint_url,
+                region_name=storage.region,
+                verify=storage.ca_file,
+                config=ClientConfig(**_client_options(storage)),
+            )
+            for operation, parameters in _added_parameters(storage).items():
+                client.meta.events.register(f"provide-client-params.s3.{operation}", _adding(parameters))
+            self._client = client
         return self._client
 
     @property
     def filesystem(self) -> pafs.FileSystem:
-        """The pyarrow filesystem; its paths are `bucket/key`."""
-        if self._filesystem is None:
-            self._filesystem = self._open_filesystem()
-        return self._filesystem
+        """The pyarrow filesystem; its paths are `bucket/key`.
 
-    def _open_filesystem(self) -> pafs.FileSystem:
-        options: dict[str, Any] = {}
-        if self._endpoint_url:
-            scheme, _, host = self._endpoint_url.rstrip("/").rpartition("://")
-            options = {"endpoint_override": host, "scheme": scheme or "https"}
-        if self._region:
-            options["region"] = self._region
-        elif self._endpoint_url:
-            options["region"] = "us-east-1"  # other stores ignore it, but pyarrow would ask AWS for it
-        return pafs.S3FileSystem(**options)
+        Raises:
+            StoreError: the config asks for what needs s3fs, which is not installed.
+        """
+        if self._filesystem is None:
+            storage = self._storage
+            credentials = _fixed_credentials(storage.profile)
+            if storage.encryption or storage.request_payer or credentials is None:
+                self._filesystem = _through_s3fs(storage)
+            else:
+                self._filesystem = _through_pyarrow(storage, credentials)
+        return self._filesystem
 
     def keys(self, bucket: str, prefix: str, limit: int | None = None) -> Iterator[tuple[str, int]]:
         """Yield (key, bytes) of every object whose key begins with `prefix`, in the order of keys, page by page.
@@ -92,3 +116,102 @@ class S3Connection:
             files.update(item["Key"][len(start) :] for item in page.get("Contents", ()))
             folders.update(item["Prefix"][len(start) :].rstrip("/") for item in page.get("CommonPrefixes", ()))
         return sorted(files - {""}), sorted(folders - {""})
+
+
+def _client_options(storage: StorageConfig) -> dict[str, Any]:
+    """Return botocore's options of timeouts, retries and addressing."""
+    style = {None: "path" if storage.endpoint_url else "auto", True: "path", False: "virtual"}[storage.path_style]
+    return {
+        # adaptive: a store that answers SlowDown is asked at a lower rate, not only later
+        "retries": {"total_max_attempts": storage.retries + 1, "mode": "adaptive"},
+        "connect_timeout": storage.connect_timeout_s,
+        "read_timeout": storage.read_timeout_s,
+        "s3": {"addressing_style": style},
+    }
+
+
+def _encryption(storage: StorageConfig) -> dict[str, str]:
+    wanted = {"ServerSideEncryption": storage.encryption, "SSEKMSKeyId": storage.kms_key_id}
+    return {name: value for name, value in wanted.items() if value}
+
+
+def _added_parameters(storage: StorageConfig) -> dict[str, dict[str, str]]:
+    """Return what each operation's parameters gain."""
+    added: dict[str, dict[str, str]] = {name: dict(_encryption(storage)) for name in _WRITING}
+    if storage.request_payer:
+        for name in (*_WRITING, *_ALSO_PAID):
+            added.setdefault(name, {})["RequestPayer"] = "requester"
+    return {name: parameters for name, parameters in added.items() if parameters}
+
+
+def _adding(parameters: dict[str, str]) -> Callable[..., None]:
+    def add(params: dict[str, Any], **_: Any) -> None:
+        params.update(parameters)
+
+    return add
+
+
+def _fixed_credentials(profile: str | None) -> dict[str, str] | None:
+    """Return a profile's keys as pyarrow takes them; none without a profile, whose ways pyarrow knows itself.
+
+    None (no dictionary) where they run out and must be had anew, which pyarrow can't.
+    """
+    if profile is None:
+        return {}
+    import boto3
+    from botocore.credentials import RefreshableCredentials
+
+    credentials = boto3.Session(profile_name=profile).get_credentials()
+    if credentials is None:
+        raise StoreError(f"storage.profile {profile}: the SDK finds no credentials for it")
+    if isinstance(credentials, RefreshableCredentials):
+        return None
+    names = {
+        "access_key": credentials.access_key,
+        "secret_key": credentials.secret_key,
+        "session_token": credentials.token,
+    }
+    return {name: value for name, value in names.items() if value}
+
+
+def _through_pyarrow(storage: StorageConfig, credentials: dict[str, str]) -> pafs.FileSystem:
+    options: dict[str, Any] = dict(credentials)
+    if storage.endpoint_url:
+        scheme, _, host = storage.endpoint_url.rstrip("/").rpartition("://")
+        options |= {"endpoint_override": host, "scheme": scheme or "https"}
+    if storage.region:
+        options["region"] = storage.region
+    elif storage.endpoint_url:
+        options["region"] = "us-east-1"  # other stores ignore it, but pyarrow would ask AWS for it
+    if storage.ca_file:
+        options["tls_ca_file_path"] = storage.ca_file
+    return pafs.S3FileSystem(
+        **options,
+        retry_strategy=pafs.AwsStandardS3RetryStrategy(max_attempts=storage.retries + 1),
+        connect_timeout=storage.connect_timeout_s,
+        request_timeout=storage.read_timeout_s,
+        force_virtual_addressing=storage.path_style is False,
+    )
+
+
+def _through_s3fs(storage: StorageConfig) -> pafs.FileSystem:
+    """Open the store by s3fs: pyarrow's own client can neither encrypt, nor pay, nor renew a profile's keys."""
+    try:
+        import s3fs
+    except ImportError as error:
+        raise StoreError(
+            "storage: encryption, request_payer and a profile whose keys expire need s3fs; install sift-ray[s3fs]"
+        ) from error
+    return pafs.PyFileSystem(
+        pafs.FSSpecHandler(
+            s3fs.S3FileSystem(
+                profile=storage.profile,
+                endpoint_url=storage.endpoint_url,
+                requester_pays=storage.request_payer,
+                client_kwargs={"region_name": storage.region or "us-east-1", "verify": storage.ca_file},
+                config_kwargs=_client_options(storage),
+                s3_additional_kwargs=_encryption(storage),
+                use_listings_cache=False,  # other processes write too
+            )
+        )
+    )

@@ -24,6 +24,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from sift_ray.config import Config
+from sift_ray.config_storage import StorageConfig
+from sift_ray.fsspec_root import PACKAGES, FsspecRoot
 from sift_ray.object_store import S3Connection, split_s3
 
 MANIFEST_NAME = "_MANIFEST.json"
@@ -125,13 +127,13 @@ class S3Root:
     Credentials come by the SDK's own ways; see `object_store`.
     """
 
-    def __init__(self, uri: str, endpoint_url: str | None = None, region: str | None = None) -> None:
+    def __init__(self, uri: str, storage: StorageConfig | None = None) -> None:
         try:
             self._bucket, self._prefix = split_s3(uri)
         except ValueError as error:
             raise StorageError(str(error)) from error
         self.uri = uri.rstrip("/")
-        self._connection = S3Connection(endpoint_url, region)
+        self._connection = S3Connection(storage)
 
     @property
     def client(self) -> Any:
@@ -185,22 +187,28 @@ class S3Root:
                 raise StorageError(f"{self.uri}/{path}: could not delete: {answer['Errors'][0]}")
 
 
-def open_root(uri: str, endpoint_url: str | None = None, region: str | None = None) -> OutputRoot:
-    """Open `uri`, a local folder or `s3://bucket/prefix`.
+def open_root(uri: str, storage: StorageConfig | None = None) -> OutputRoot:
+    """Open `uri`: a local folder, `s3://bucket/prefix` (`storage` says how to speak to it), `gs://` or `abfs://`.
 
     Raises:
         StorageError: the scheme is not known.
     """
     if uri.startswith("s3://"):
-        return S3Root(uri, endpoint_url, region)
-    if "://" in uri:
-        raise StorageError(f"{uri}: an output is a local folder or s3://bucket/prefix")
+        return S3Root(uri, storage)
+    scheme, mark, _ = uri.partition("://")
+    if mark and scheme in PACKAGES:
+        try:
+            return FsspecRoot(uri)
+        except ValueError as error:
+            raise StorageError(str(error)) from error
+    if mark:
+        raise StorageError(f"{uri}: an output is a local folder, s3://bucket/prefix, or one at {', '.join(PACKAGES)}")
     return LocalRoot(uri)
 
 
 def root_of(config: Config) -> OutputRoot:
     """Open the output root of a job."""
-    return open_root(config.output, config.storage.endpoint_url, config.storage.region)
+    return open_root(config.output, config.storage)
 
 
 def fetch_folder(root: OutputRoot, path: str, target: Path) -> Path:

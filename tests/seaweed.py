@@ -17,6 +17,8 @@ import boto3
 import pytest
 from botocore.exceptions import BotoCoreError, ClientError
 
+from sift_ray.config_storage import StorageConfig
+
 _START_S = 60
 
 
@@ -26,6 +28,11 @@ class Seaweed:
 
     endpoint: str
     bucket: str = "sift"
+
+    @property
+    def storage(self) -> StorageConfig:
+        """The config section of it."""
+        return StorageConfig(endpoint_url=self.endpoint)
 
     @property
     def client(self) -> Any:

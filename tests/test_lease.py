@@ -141,7 +141,7 @@ def test_what_is_no_lease_is_named(root):
 
 @pytest.mark.integration
 def test_on_s3(seaweed):
-    root = open_root(f"s3://{seaweed.bucket}/lease", seaweed.endpoint)
+    root = open_root(f"s3://{seaweed.bucket}/lease", seaweed.storage)
     with Lease(root, TERM_S) as lease:
         lease.check()
         with pytest.raises(LeaseError):

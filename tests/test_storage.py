@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sift_ray.config_storage import StorageConfig
 from sift_ray.storage import (
     LocalRoot,
     ShardInfo,
@@ -128,7 +129,7 @@ def test_other_schemes_are_refused() -> None:
 
 
 def test_a_root_travels_to_workers(tmp_path: Path) -> None:
-    root = pickle.loads(pickle.dumps(open_root("s3://bucket/prefix", endpoint_url="http://127.0.0.1:1")))
+    root = pickle.loads(pickle.dumps(open_root("s3://bucket/prefix", StorageConfig(endpoint_url="http://127.0.0.1:1"))))
     assert root.locate("a/b") == "bucket/prefix/a/b"
     assert pickle.loads(pickle.dumps(LocalRoot(tmp_path))).uri == str(tmp_path)
 

@@ -21,7 +21,8 @@ from typing import Any, Final, Self
 
 from sift_ray.audio.decode import DecodedClip, decode
 from sift_ray.audio.errors import DecodeError, DecoderStartError
-from sift_ray.config import DecodeConfig, StorageConfig
+from sift_ray.config import DecodeConfig
+from sift_ray.config_storage import StorageConfig
 
 _START_S: Final = 120.0
 _ORPHAN_S: Final = 30.0

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, Final
 
 import pyarrow.fs as pafs
 
-from sift_ray.config import StorageConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_uri import TAR_WINDOW, AudioUri
 from sift_ray.corpora.shard_parts import FilePart, RowGroupCursor, TarWindow
 from sift_ray.corpora.storage_errors import AudioUnavailableError, explained, reason_of
@@ -34,7 +34,7 @@ class AudioSource:
     """
 
     def __init__(self, storage: StorageConfig) -> None:
-        self._connection = S3Connection(storage.endpoint_url, storage.region)
+        self._connection = S3Connection(storage)
         self._places = threading.local()
 
     @contextmanager

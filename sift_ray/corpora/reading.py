@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Final
 
-from sift_ray.config import StorageConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_source import AudioSource, audio_source
 from sift_ray.corpora.audio_uri import AudioUri, parse_audio_uri
 from sift_ray.corpora.header import HeaderError, header_duration
@@ -51,7 +51,7 @@ class Reading:
     @cached_property
     def connection(self) -> S3Connection:
         """The object store."""
-        return S3Connection(self.storage.endpoint_url, self.storage.region)
+        return S3Connection(self.storage)
 
     @cached_property
     def source(self) -> AudioSource:

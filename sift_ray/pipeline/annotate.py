@@ -61,7 +61,7 @@ def _dataset(
     dataset = ray.data.from_arrow_refs([pieces] if blocks == 1 else pieces)
     dataset = dataset.map_batches(
         decode_batch,
-        fn_kwargs={"config": annotate.decode, "storage": config.storage.resolved()},
+        fn_kwargs={"config": annotate.decode, "storage": config.reading_from.resolved()},
         batch_size=annotate.decode.pool.batch_rows,
         batch_format="pyarrow",
         num_cpus=annotate.decode.pool.num_cpus,

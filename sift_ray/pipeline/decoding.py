@@ -17,7 +17,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from sift_ray.config import DecodeConfig, StorageConfig
+from sift_ray.config import DecodeConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_uri import block_of, parse_audio_uri
 from sift_ray.pipeline.attempts import is_retry
 from sift_ray.pipeline.audio_batches import AUDIO, Rejects, ragged

@@ -89,7 +89,7 @@ def _text(config: Config) -> str:
     try:
         if "://" in path:
             folder, _, name = path.rpartition("/")
-            data = open_root(folder, config.storage.endpoint_url, config.storage.region).read(name)
+            data = open_root(folder, config.storage).read(name)
         else:
             data = Path(path).read_bytes()
     except (OSError, StorageError, BotoCoreError, ClientError) as error:

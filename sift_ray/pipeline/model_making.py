@@ -56,7 +56,7 @@ def make_models(session: RaySession, config: Config, root: OutputRoot, models: S
     if not models:
         return
     session.ensure("models")
-    resolved = config.model_copy(update={"storage": config.storage.resolved()})
+    resolved = config.model_copy(update={"corpora_storage": config.reading_from.resolved()})
     running = {}
     for model in models:
         root.delete(model.place.folder)
@@ -119,7 +119,7 @@ def _make(model: MissingModel, source: bytes | None, root: OutputRoot, config: C
     lexicon = fetch_lexicon(root, model.place)
     annotate = config.annotate
     clips = TrainingClips(
-        model.rows, annotate.decode, config.storage, least_s=annotate.align.min_train_s, most_s=model.most_s
+        model.rows, annotate.decode, config.reading_from, least_s=annotate.align.min_train_s, most_s=model.most_s
     )
     with _heard(), tempfile.TemporaryDirectory(prefix="sift-ray-align-") as scratch:
         out = Path(scratch) / "model"

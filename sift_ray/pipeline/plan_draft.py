@@ -43,7 +43,7 @@ class Draft:
         self._folder = folder
         self._spool = SortedSpool(folder / "rows", SPOOLED, ORDER)
         self._limits = HourLimits.of(config, LANGUAGES)
-        self._reading = Reading(config.storage, config.plan.read_headers, config.plan.threads)
+        self._reading = Reading(config.reading_from, config.plan.read_headers, config.plan.threads)
         units = bytearray()  # grows in place, where joining arrays would hold all of them twice
         started = told = time.monotonic()
         for corpus in config.corpora:

@@ -14,7 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from sift_ray.config import Config, DecodeConfig, StorageConfig
+from sift_ray.config import Config, DecodeConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.pipeline.audio_batches import FULL_SCALE
 from sift_ray.pipeline.decoding import address_order
 from sift_ray.pipeline.plan import Plan

@@ -215,7 +215,7 @@ def _write_audio(config: Config, row: Mapping[str, Any], path: Path) -> None:
     try:
         clip = decode(
             row["audio_uri"],
-            audio_source(config.storage),
+            audio_source(config.reading_from),
             min_s=rules.min_s,
             max_s=rules.max_s,
             long_clips=rules.long_clips,

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from sift_ray.audio.decode import DecodedClip, decode
-from sift_ray.config import StorageConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_source import AudioSource
 
 SOURCE = AudioSource(StorageConfig())

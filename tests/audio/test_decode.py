@@ -14,7 +14,7 @@ import soundfile as sf
 import soxr
 
 from sift_ray.audio.decode import DecodeError, decode
-from sift_ray.config import StorageConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.audio_uri import AudioUri
 from tests.audio.make import NOISE, SOURCE, decoded, tone, write_av

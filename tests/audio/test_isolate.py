@@ -12,7 +12,8 @@ import soundfile as sf
 
 from sift_ray.audio.decode import DecodeError
 from sift_ray.audio.isolate import IsolatedDecoder
-from sift_ray.config import DecodeConfig, StorageConfig
+from sift_ray.config import DecodeConfig
+from sift_ray.config_storage import StorageConfig
 from tests.audio.brittle import brittle_decode
 from tests.audio.make import NOISE, decoded, tone
 

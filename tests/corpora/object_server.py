@@ -10,7 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
-from sift_ray.config import StorageConfig
+from sift_ray.config_storage import StorageConfig
 
 
 class ObjectServer(ThreadingHTTPServer):

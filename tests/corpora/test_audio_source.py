@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 
-from sift_ray.config import StorageConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import audio_source as module
 from sift_ray.corpora.audio_source import AudioSource, audio_source
 from sift_ray.corpora.audio_uri import TAR_WINDOW, AudioUri

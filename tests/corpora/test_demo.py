@@ -14,7 +14,8 @@ import soundfile as sf
 from numpy.typing import NDArray
 
 from sift_ray.audio.decode import decode
-from sift_ray.config import DemoConfig, StorageConfig
+from sift_ray.config import DemoConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import CorpusError, Utterance, read_corpus
 from sift_ray.corpora.audio_source import audio_source
 from sift_ray.corpora.demo import TrueWord, true_words, write_demo

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_uri import AudioUri, parse_audio_uri
 from sift_ray.corpora.listed import listed_audio, numbers_of, texts_of
 from sift_ray.corpora.reading import Reading
@@ -18,7 +19,7 @@ from sift_ray.corpora.utterance import Utterance
 from sift_ray.object_store import S3Connection
 
 HOSTS = ("audio.example.org",)
-BUCKET = S3Tree("s3://bucket/clips/", S3Connection("http://127.0.0.1:9"))  # never asked
+BUCKET = S3Tree("s3://bucket/clips/", S3Connection(StorageConfig(endpoint_url="http://127.0.0.1:9")))  # never asked
 
 
 def listed(root: Tree, audio: str, tars: TarIndexes | None = None, **part: Any) -> tuple[str | None, str | None, str]:

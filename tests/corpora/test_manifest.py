@@ -11,7 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from sift_ray.config import ManifestConfig, StorageConfig
+from sift_ray.config import ManifestConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import CorpusError, Reading, Utterance, read_corpus
 from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.audio_uri import parse_audio_uri

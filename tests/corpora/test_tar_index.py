@@ -13,7 +13,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from sift_ray.config import StorageConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import tar_index as module
 from sift_ray.corpora.reading import Reading
 from sift_ray.corpora.storage_errors import AudioUnavailableError

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import tree as tree_module
 from sift_ray.corpora.tree import (
     LocalTree,
@@ -24,7 +25,7 @@ from sift_ray.object_store import S3Connection
 
 from .object_server import object_server
 
-STORE = S3Connection("http://127.0.0.1:9")  # never asked
+STORE = S3Connection(StorageConfig(endpoint_url="http://127.0.0.1:9"))  # never asked
 
 
 @pytest.fixture
@@ -320,7 +321,7 @@ def test_a_store_that_fails_is_no_missing_text(root: Path, monkeypatch: pytest.M
 def test_to_see_whether_something_is_there_one_key_is_listed() -> None:
     with object_server() as server:
         server.objects = {f"b/clips/{number:04}.wav": b"x" for number in range(500)}
-        tree = S3Tree("s3://b", S3Connection(server.storage.endpoint_url, "us-east-1"))
+        tree = S3Tree("s3://b", S3Connection(server.storage))
         assert (tree.has("clips/0003.wav"), tree.has("clips/000"), tree.has("clips")) == (True, False, False)
         assert tree.folder("clips") is not None
         assert tree.folder("clip") is None

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import trustme
 
-from sift_ray.config import StorageConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import web
 from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.audio_uri import AudioUri

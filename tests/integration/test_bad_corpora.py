@@ -16,8 +16,9 @@ import soundfile as sf
 from pydantic import TypeAdapter
 
 from sift_ray.audio.decode import DecodeError, decode
-from sift_ray.config import CorpusConfig, StorageConfig
+from sift_ray.config import CorpusConfig
 from sift_ray.config_file import parse_config
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import CorpusError, Reading, read_corpus
 from sift_ray.pipeline.build import annotate, plan
 

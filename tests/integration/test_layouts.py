@@ -22,7 +22,8 @@ from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
 from sift_ray.audio.decode import decode
-from sift_ray.config import CorpusConfig, StorageConfig
+from sift_ray.config import CorpusConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import Reading, Utterance, read_corpus
 from sift_ray.schema import SAMPLE_RATE, SPLITS
 

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.integration
 
 
 def test_the_root_keeps_its_promises(seaweed: Seaweed, tmp_path: Path) -> None:
-    root = S3Root(f"s3://{seaweed.bucket}/promises", seaweed.endpoint)
+    root = S3Root(f"s3://{seaweed.bucket}/promises", seaweed.storage)
     root.put("a/b/c.json", b"{}")
     root.put("a/d.txt", b"x")
     root.put("ab.txt", b"neighbour")
@@ -46,7 +46,7 @@ def test_a_job_on_s3_makes_the_same_samples(seaweed: Seaweed, finished_job: Job,
     )
     config = parse_config(text, "s3.yaml")
     build(config)
-    root = S3Root(config.output, seaweed.endpoint)
+    root = S3Root(config.output, seaweed.storage)
     assert summarise(root).complete
     expected = _rows(pafs.LocalFileSystem(), str(finished_job.folder / "release"))
     assert _rows(root.filesystem, root.locate("release")) == expected

@@ -84,7 +84,7 @@ def test_from_a_bucket(
     seaweed: Seaweed, finished_job: Job, annotated: dict[str, dict[str, Any]], demo_corpora: Path, tmp_path: Path
 ) -> None:
     uri = f"s3://{seaweed.bucket}/grids"
-    root = S3Root(uri, seaweed.endpoint)
+    root = S3Root(uri, seaweed.storage)
     for file in [finished_job.folder / "plan.json", *(finished_job.folder / "annotations").rglob("*.*")]:
         root.put(file.relative_to(finished_job.folder).as_posix(), file.read_bytes())
     storage = f"storage: {json.dumps({'endpoint_url': seaweed.endpoint})}\n"

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sift_ray.audio import decode as decoding
 from sift_ray.audio.decode import DecodedClip
-from sift_ray.config import DecodeConfig, StorageConfig
+from sift_ray.config import DecodeConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_uri import AudioUri, block_of
 from sift_ray.pipeline.decoding import address_order, decode_batch, read_blocks
 from sift_ray.pipeline.waves import write_parquet

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from sift_ray import storage
 from sift_ray.align.protocol import TrainingError
-from sift_ray.config import Config, DecodeConfig, StorageConfig
+from sift_ray.config import Config, DecodeConfig
 from sift_ray.config_file import parse_config
+from sift_ray.config_storage import StorageConfig
 from sift_ray.pipeline import training_speech
 from sift_ray.pipeline.plan import run_plan
 from sift_ray.pipeline.training_speech import POOL_FACTOR, TrainingClips, choose_clips, training_rows
