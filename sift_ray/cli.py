@@ -232,6 +232,13 @@ def samples(
     languages: Annotated[list[str] | None, typer.Option("--language", help="only this language")] = None,
     limit: Annotated[int, typer.Option(min=1, help="at most so many of each task, accepted and rejected")] = 10,
     accepted: Annotated[bool | None, typer.Option("--accepted/--rejected", help="only these; default both")] = None,
+    reasons: Annotated[
+        list[str] | None,
+        typer.Option("--reason", help="only what was rejected for this, such as false_claim; may be given again"),
+    ] = None,
+    untold: Annotated[
+        bool, typer.Option("--untold", help="only accepted answers which say that something can't be told")
+    ] = False,
     debug: Debug = False,
 ) -> None:
     """Print question-answer pairs of each task, with what they rest on or why they were rejected."""
@@ -245,8 +252,21 @@ def samples(
             for name in given or ():
                 if name not in there:
                     raise ConfigError(f"--{what} {name}: there is no such {what}; there are {', '.join(there)}")
-        fates = frozenset((True, False) if accepted is None else (accepted,))
-        wanted = Wanted(frozenset(tasks or ()), frozenset(languages or ()), fates, limit)
+        told = {True} if accepted or untold else set()
+        if accepted is False or reasons:
+            told |= {False}
+        if len(told) == 2:
+            raise ConfigError(
+                "--accepted and --untold ask for accepted pairs, --rejected and --reason for others; drop one of them"
+            )
+        wanted = Wanted(
+            tasks=frozenset(tasks or ()),
+            languages=frozenset(languages or ()),
+            fates=frozenset(told or {True, False}),
+            rules=frozenset(reasons or ()),
+            untold=untold,
+            limit=limit,
+        )
         render(draw_samples(root_of(checked), wanted), _console())
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self, get_args
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from sift_ray.config_sections import PoolConfig, Section, Share, paths_are_checked
 from sift_ray.schema import TASKS
@@ -25,6 +25,32 @@ UNANSWERABLE_TASKS: Final = ("closed_ended_acoustic_level", "closed_ended_conten
 
 WORD_TIMES: Final = "closed_ended_word_align_numeric"
 """The task that is only done where the config names it: times in numbers harm what is trained on them."""
+
+
+NO_ANSWER: Final = "controllable_generation"
+"""The task whose answer is the audio itself."""
+
+_CLOSED: Final = "closed_ended_"
+_TWO_MODELS: Final = 0.45  # of a GPU's memory, for each of two engines on it
+
+
+def _full_name(task: Any) -> Any:
+    """Return the task that a short name stands for, such as `comparison`; anything else as it is."""
+    closed = f"{_CLOSED}{task}"
+    return closed if closed in TASKS else task
+
+
+def _by_full_names(section: Any) -> Any:
+    """Return a mapping that is keyed by tasks with their full names."""
+    if not isinstance(section, Mapping):
+        return section
+    named: dict[Any, Any] = {}
+    for key, value in section.items():
+        task = _full_name(key)
+        if task in named:
+            raise ValueError(f"{task}: given twice, by its full and its short name; keep one")
+        named[task] = value
+    return named
 
 
 class SamplingConfig(Section):
@@ -68,21 +94,44 @@ class OpenAIConfig(Section):
     concurrency: int = Field(64, ge=1)  # calls in flight from one actor
     structured: Literal["json_schema", "none"] = "json_schema"  # none: for servers that can't follow a schema
 
+    @field_validator("base_url")
+    @classmethod
+    def _no_secret(cls, url: str) -> str:
+        if "@" in url.split("//", 1)[1].split("/", 1)[0]:
+            raise ValueError("holds a user or password, which logs would show; put a key in the variable api_key_env")
+        return url
+
 
 class JudgeConfig(Section):
     """A model that scores accepted answers from 0 to 10; those below `threshold` are refused."""
 
     model: str | None = None  # None: the one that wrote the answer
-    tasks: tuple[Task, ...] = ("open_ended",)
+    tasks: tuple[Annotated[Task, BeforeValidator(_full_name)], ...] = ("open_ended",)
     threshold: float = Field(6.0, ge=0, le=10)
+
+    @field_validator("tasks")
+    @classmethod
+    def _answered(cls, tasks: tuple[Task, ...]) -> tuple[Task, ...]:
+        if NO_ANSWER in tasks:
+            raise ValueError(f"{NO_ANSWER} has no answers to judge; drop it")
+        if not tasks:
+            raise ValueError("name the tasks to judge, or drop the judge section")
+        return tasks
 
 
 class EnginePool(PoolConfig):
-    """The language model's actors: a GPU each unless told otherwise."""
+    """The language model's actors: with vLLM a GPU each unless told otherwise; callers of a server need none."""
 
     actors: tuple[int, int] = (1, 1)
-    num_gpus: float = Field(1.0, ge=0)
+    num_gpus: float = Field(1.0, ge=0)  # unless given, 0 with engine openai
     batch_rows: int = Field(64, ge=1)
+
+
+def _check_folder(model: str, info: ValidationInfo) -> None:
+    """Check that a model that is named as a folder is there, unless a server has it."""
+    local = info.data.get("engine") != "openai" and model.startswith(("/", ".", "~"))
+    if local and paths_are_checked(info) and not Path(model).expanduser().is_dir():
+        raise ValueError(f"no such folder: {model}")
 
 
 class InstructConfig(Section):
@@ -101,9 +150,14 @@ class InstructConfig(Section):
     vllm: VllmConfig = VllmConfig()
     openai: OpenAIConfig = OpenAIConfig()
     judge: JudgeConfig | None = None
-    pool: EnginePool = EnginePool()
+    pool: EnginePool = Field(EnginePool(), validate_default=True)
     concurrent_batches: int = Field(4, ge=1)
     error_budget: Share = 1.0  # weak models are rejected nearly always; a production config lowers it
+
+    @field_validator("models", "tasks", mode="before")
+    @classmethod
+    def _short_names(cls, section: Any) -> Any:
+        return _by_full_names(section)
 
     @field_validator("models")
     @classmethod
@@ -114,8 +168,7 @@ class InstructConfig(Section):
         if "default" not in models:
             raise ValueError("name a default model")
         for model in models.values():
-            if model.startswith(("/", ".", "~")) and paths_are_checked(info) and not Path(model).expanduser().is_dir():
-                raise ValueError(f"no such folder: {model}")
+            _check_folder(model, info)
         return models
 
     @field_validator("tasks")
@@ -128,11 +181,65 @@ class InstructConfig(Section):
                 )
         return tasks
 
+    @field_validator("judge")
+    @classmethod
+    def _judging_model(cls, judge: JudgeConfig | None, info: ValidationInfo) -> JudgeConfig | None:
+        if judge is not None and judge.model is not None:
+            _check_folder(judge.model, info)
+        return judge
+
+    @field_validator("pool")
+    @classmethod
+    def _no_gpu_to_call_a_server(cls, pool: EnginePool, info: ValidationInfo) -> EnginePool:
+        if info.data.get("engine") == "openai" and "num_gpus" not in pool.model_fields_set:
+            return pool.model_copy(update={"num_gpus": 0.0})
+        return pool
+
     @model_validator(mode="after")
     def _judged(self) -> Self:
-        if self.judge is not None and self.engine == "template":
+        if self.judge is None:
+            return self
+        if self.engine == "template":
             raise ValueError("judge: there is no model to judge with, as engine is template; drop the section")
+        crowded = self.vllm.gpu_memory_utilization > _TWO_MODELS and self.pool.num_gpus > 0
+        if self.engine == "vllm" and crowded and any(self.judge_of(t) not in (None, self.model_of(t)) for t in TASKS):
+            raise ValueError(
+                f"judge: {self.judge.model} shares its GPUs with the model that it judges, so "
+                f"vllm.gpu_memory_utilization may be {_TWO_MODELS} at most, not {self.vllm.gpu_memory_utilization:g}"
+            )
         return self
+
+    @model_validator(mode="after")
+    def _served(self) -> Self:
+        if self.engine == "openai":
+            if "models" not in self.model_fields_set:
+                raise ValueError("engine openai: name the model that the server serves, as models: {default: ...}")
+            if self.constrain == "value" and self.openai.structured == "none":
+                raise ValueError("constrain: value needs a server that follows a schema; drop openai.structured: none")
+        return self
+
+    def model_of(self, task: str) -> str:
+        """Return the model that answers `task` (or the default one)."""
+        return self.models.get(task, self.models["default"])
+
+    def judge_of(self, task: str) -> str | None:
+        """Return the model that judges the answers of `task`; None where they are not judged."""
+        judge = self.judge
+        if judge is None or task not in judge.tasks:
+            return None
+        return judge.model or self.model_of(task)
+
+    def settled(self) -> InstructConfig:
+        """Return the section as fingerprints take it: what has no bearing on what is written has its default.
+
+        Where a server runs and how patiently it is called is such; so is the section of an engine that is not used.
+        """
+        openai, vllm = OpenAIConfig(), VllmConfig()
+        if self.engine == "openai":
+            openai = OpenAIConfig(structured=self.openai.structured)
+        elif self.engine == "vllm":
+            vllm = self.vllm.model_copy(update={"start_attempts": vllm.start_attempts})
+        return self.model_copy(update={"openai": openai, "vllm": vllm})
 
     def task(self, task: str) -> TaskConfig:
         """Return the section of `task`, or the defaults."""

@@ -217,6 +217,7 @@ PAIR: Final = pa.struct(
         pa.field("evidence", pa.list_(FACT)),
         pa.field("generator", pa.string(), nullable=False),
         pa.field("attempt", pa.int8(), nullable=False),
+        pa.field("score", pa.float32()),  # the judge's, 0 to 10; null where none was asked, or none could be had
     ]
 )
 

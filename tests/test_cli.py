@@ -69,6 +69,9 @@ def test_status_as_json(config: Path) -> None:
     state = json.loads(result.stdout)
     assert state["complete"] is False
     assert set(state["stages"]) == {"utterances", "annotations", "instructions"}
+    assert state["yields"] == []
+    assert state["mix"]["open_ended"]["share"] is None
+    assert state["mix"]["open_ended"]["reference"] == pytest.approx(4.3 / 55.6)
 
 
 def test_a_dry_run_shows_what_would_be_planned_and_starts_no_ray(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
+from sift_ray.config_instruct import WORD_TIMES
 from sift_ray.instruct.items import Dice
 from sift_ray.instruct.requests import CONTROLLABLE, OPEN_ENDED, WORD_ALIGN, Request
 from sift_ray.instruct.template_engine import items_of
@@ -58,12 +59,17 @@ def _valued(request: Request) -> dict[str, Any] | None:
     words, and the question, are the model's own. A synthesis prompt is made like an answer.
     """
     items = items_of(request, Dice(request.seed, "grammar"))
+    if request.task == WORD_TIMES:
+        items = [item for item in items if item.slots]
     if not items or not items[0].slots:
         return None
     slots = items[0].slots
     joined = _pattern(_OWN_WORDS.join(_any(slot) for slot in slots) + r"\.")
     if request.task == CONTROLLABLE:
         return {"q": joined, "a": {"const": ""}}
+    if request.task == WORD_TIMES:
+        # (few words may stand beside times: a question in words of its own would be refused)
+        return {"q": _pattern(_any(items[0].questions)), "a": joined}
     question = _pattern(_OWN_QUESTION)
     if request.task == WORD_ALIGN and (word := _QUOTED.search(slots[0][0])):
         # without the word the question could not be told from others

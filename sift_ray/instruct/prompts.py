@@ -28,6 +28,7 @@ from sift_ray.metadata.record import Fact, render
 _FOLDER: Final = resources.files("sift_ray.instruct").joinpath("prompts")
 _FRAME: Final = "frame"
 _UNANSWERABLE: Final = "unanswerable"  # the prompts of requests about what nobody can tell, whatever their task
+_JUDGE: Final = "judge"
 _WORDS_SHOWN = 4  # of the words, in a request about one thing
 
 
@@ -53,6 +54,24 @@ def render_prompt(request: Request, reasons: Sequence[str] = ()) -> tuple[Messag
     if reasons:
         last = f"{last}\n{_block(_FRAME, language, 'retry', reasons=tuple(reasons))}"
     return (*static, Message("user", last))
+
+
+def render_judging(request: Request, question: str, answer: str) -> tuple[str, str]:
+    """Return what the judge of a pair is told, and the case: one line of JSON with all that is known, and the pair.
+
+    Raises:
+        PromptError: the prompt file has an error, or a placeholder that nothing fills.
+    """
+    language = request.language
+    case = _block(
+        _JUDGE,
+        language,
+        "case",
+        record=render(request.facts, language),
+        question=json.dumps(question, ensure_ascii=False),
+        answer=json.dumps(answer, ensure_ascii=False),
+    )
+    return _block(_JUDGE, language, "system").strip(), case.strip()
 
 
 def shown_facts(request: Request) -> tuple[Fact, ...]:
@@ -82,12 +101,21 @@ def focus_positions(request: Request) -> tuple[int, ...]:
 
 
 @functools.cache
-def prompt_hash(task: str, language: str) -> str:
-    """Return the hash of all that a prompt of `task` in `language` is made from, beside the request."""
+def prompt_hash(task: str, language: str, *, judged: bool = False) -> str:
+    """Return the hash of all that a prompt of `task` in `language` is made from, beside the request.
+
+    Where answers are judged, the judge's prompt is in it.
+    """
     digest = hashlib.sha256()
-    for name in (_FRAME, task, *((_UNANSWERABLE,) if task in UNANSWERABLE_TASKS else ())):
+    unanswerable = (_UNANSWERABLE,) if task in UNANSWERABLE_TASKS else ()
+    for name in (_FRAME, task, *unanswerable, *((_JUDGE,) if judged else ())):
         digest.update(_source(name, language).encode())
     return digest.hexdigest()[:16]
+
+
+def judge_hash(language: str) -> str:
+    """Return the hash of the judge's prompt in `language`."""
+    return hashlib.sha256(_source(_JUDGE, language).encode()).hexdigest()[:16]
 
 
 @functools.cache

@@ -7,7 +7,6 @@ its phrasings; the seed picks. What it writes goes through the same parser and v
 from __future__ import annotations
 
 import json
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
@@ -28,17 +27,15 @@ from sift_ray.instruct.requests import (
     WORD_ALIGN,
     Request,
 )
-from sift_ray.instruct.templates import QuestionsAnswers, Templates, templates
+from sift_ray.instruct.templates import MOST_ORDINAL, QuestionsAnswers, Templates, templates
 from sift_ray.instruct.unanswerable import unanswerable_items
 from sift_ray.instruct.word_times import word_time_items
 from sift_ray.metadata.accents import accent_phrase, known_name
 from sift_ray.metadata.categories import ATTRIBUTES, WORD_ATTRIBUTES, WORD_KEY
 from sift_ray.metadata.phrases import Phrases, phrases
 
-_MOST_ORDINAL = 20  # beyond, languages count words as nobody does
 _MOST_VOICE, _MOST_AUDIO = 3, 2  # facts in one open-ended answer
 _BAR = " | "  # in an open question after "advice"; in a text of accents, before the wording for free names
-_ELIDED = re.compile(r"\bla (?=[aeiou])")  # "l'ottava parola"
 _CONTENT_KEYS = ("gender", "age_category", "accent", "language", "transcript")
 
 
@@ -208,7 +205,7 @@ class _Composer:
 
         texts, ways = self.texts.words, []
         last = index == len(words) - 1
-        if self.texts.quoted(word.text) is not None and (last or word.position <= _MOST_ORDINAL):
+        if self.texts.quoted(word.text) is not None and (last or word.position <= MOST_ORDINAL):
             ways.append(lambda: self._word_item(texts.ordinal, key, word, last=last))
         if not usable(word):
             return ways
@@ -227,15 +224,12 @@ class _Composer:
     ) -> Item:
         """Fill phrasings about `word`, or about `said` next to it."""
         texts = self.texts.words
-        nth = texts.last if last else texts.nth.format(n=self.wording.ordinal(word.position))
-        if self.request.language == "it":
-            nth = _ELIDED.sub("l'", nth)
         values = {
             "name": texts.names[key],
             "w": self.texts.quoted(word.text),
             "v": self.texts.quoted(said.text) if said is not None else None,
             "m": self.texts.predicate(key, (said or word).values[key])[1],
-            "nth": nth,
+            "nth": self.texts.nth_word(word.position, last=last),
         }
         return _filled(text.questions, text.answers, values, self._word_slots(values, values["v"] or values["w"]))
 

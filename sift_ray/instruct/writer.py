@@ -46,16 +46,15 @@ class ModelWriter:
         self._config = config
 
     def _engine(self, task: str) -> Engine:
-        models = self._config.models
-        return self._engines[models.get(task, models["default"])]
+        return self._engines[self._config.model_of(task)]
 
     def name(self, task: str) -> str:
         """Return the name of the model of `task`."""
         return self._engine(task).name
 
     def prompt_hash(self, task: str, language: str) -> str:
-        """Return the hash of the prompt files."""
-        return prompt_hash(task, language)
+        """Return the hash of the prompt files, the judge's among them where answers of `task` are judged."""
+        return prompt_hash(task, language, judged=self._config.judge_of(task) is not None)
 
     async def write(self, request: Request, attempt: int, reasons: Sequence[str]) -> Generation:
         """Prompt the task's model; see `Writer.write`."""

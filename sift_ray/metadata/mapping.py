@@ -121,7 +121,9 @@ def _words(
         places[:, rank] = _placed(key, rulers.ordinals(key, values, *mine))
     if times:
         for rank, key in enumerate(TIME_KEYS, len(_WORD_KEYS)):
-            seconds = pc.cast(pc.round(pc.cast(pc.struct_field(words, key), pa.float64()), 2), pa.decimal128(12, 2))
+            measured = pc.cast(pc.struct_field(words, key), pa.float64())
+            known = pc.if_else(pc.is_finite(measured), measured, None)  # (nan is no decimal)
+            seconds = pc.cast(pc.round(known, 2), pa.decimal128(12, 2))
             places[:, rank] = np.where(_flags(pc.is_valid(seconds)), _appended(texts, seconds.cast(pa.string())), -1)
     return places, rows, pc.struct_field(words, "position").to_numpy()
 

@@ -134,6 +134,51 @@ class Signals(_Part):
     differ: Listed
 
 
+class Times(_Part):
+    """How a text says when words are spoken: patterns all, for the task that asks for times in numbers.
+
+    Attributes:
+        seconds, milliseconds: units.
+        start, end, lasts: tell that a number is when a word starts, when it ends, how long it lasts.
+        during: tell the last where a number follows ("for 0.4 seconds").
+        pause: the silence between two words.
+        spoken: that a word is spoken at a time.
+        pair_from, pair_to: before and between two numbers, from one to the other.
+        since, until: before one number: a word is spoken from then on, up to then.
+        at: before one number: what follows is a time, not a length of time.
+        before, after: the order of two words; `after` may stand before a number too ("after 1.2 seconds").
+        about: may stand before a number, and changes nothing of what it must be.
+        span, when: ask for both times, for any; `length` for how long, `which` for a word.
+        affirm: opens an answer that confirms.
+        particles: words that may end a sentence as half of a verb.
+        words: all other words that such a text may have.
+    """
+
+    seconds: Listed
+    milliseconds: Listed
+    start: Listed
+    end: Listed
+    lasts: Listed
+    during: Listed
+    pause: Listed
+    spoken: Listed
+    pair_from: Listed
+    pair_to: Listed
+    since: Listed
+    until: Listed
+    at: Listed
+    before: Listed
+    after: Listed
+    about: Listed
+    span: Listed
+    when: Listed
+    length: Listed
+    which: Listed
+    affirm: Listed
+    particles: Listed = ()
+    words: Listed
+
+
 class _File(_Part):
     language: str
     name: str
@@ -141,6 +186,7 @@ class _File(_Part):
     grades: Mapping[str, str]
     keys: Mapping[str, Key]
     signals: Signals
+    times: Times
     ordinals: Listed  # canonical, from the first
     ordinal_forms: Listed = ()  # patterns, one for each of `ordinals`
     ordinal_pattern: str  # beyond those: "{n}th"

@@ -11,7 +11,6 @@ import asyncio
 import logging
 import os
 from collections.abc import AsyncIterator, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -21,8 +20,8 @@ import ray.data
 
 from sift_ray.config import Config
 from sift_ray.config_instruct import InstructConfig
-from sift_ray.instruct.models import model_revision
-from sift_ray.instruct.prompts import prompt_hash
+from sift_ray.instruct.engines import model_revisions, start_engines
+from sift_ray.instruct.prompts import judge_hash, prompt_hash
 from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.instruct.templates import templates_hash
 from sift_ray.instruct.unanswerable import unanswerable_hash
@@ -38,6 +37,7 @@ from sift_ray.schema import INSTRUCTIONS, LANGUAGES, TASKS, conform
 from sift_ray.storage import OutputRoot, StorageError, WaveManifest, fingerprint, read_manifest, read_table, wave_files
 
 if TYPE_CHECKING:
+    from sift_ray.instruct.judging import Judge
     from sift_ray.instruct.requests import Request
     from sift_ray.instruct.writer import Writer
 
@@ -56,9 +56,7 @@ def run_instruct(
 
     `made_from` are the fingerprints of the annotations and of the bins.
     """
-    models = set() if config.instruct.engine == TEMPLATE else set(config.instruct.models.values())
-    revisions = {model: model_revision(model) for model in sorted(models)}
-    stage = instruct_stage(config, *made_from, data_file_hashes(), revisions)
+    stage = instruct_stage(config, *made_from, data_file_hashes(), model_revisions(config.instruct))
 
     def start(wave: int, progress: Progress) -> tuple[ray.data.Dataset, Expected]:
         manifest = read_manifest(root, "annotations", wave)
@@ -76,6 +74,7 @@ def data_file_hashes() -> dict[str, str]:
         hashes[f"templates.{language}"] = templates_hash(language)
         hashes[f"phrases.{language}"] = fingerprint({"text": phrase_file(language)})
         hashes[f"unanswerable.{language}"] = unanswerable_hash(language)
+        hashes[f"prompts.judge.{language}"] = judge_hash(language)
         hashes |= {f"prompts.{task}.{language}": prompt_hash(task, language) for task in TASKS}
     return hashes
 
@@ -84,7 +83,7 @@ def _dataset(
     config: Config, root: OutputRoot, manifest: WaveManifest, rulers: Rulers, progress: Progress
 ) -> tuple[ray.data.Dataset, Expected]:
     instruct = config.instruct
-    models = sorted({model_of(instruct, task) for task in instruct.models} | {TEMPLATE})
+    models = sorted({*instruct.models.values(), TEMPLATE})
     summary, *tables = ray.remote(num_cpus=1, num_returns=1 + len(models))(plan_wave).remote(
         wave_files(root, manifest), root, rulers, instruct, models
     )
@@ -99,11 +98,6 @@ def _dataset(
     return parts[0].union(*parts[1:]) if len(parts) > 1 else parts[0], expected
 
 
-def model_of(config: InstructConfig, task: str) -> str:
-    """Return the model that answers `task` (or the default one)."""
-    return config.models.get(task, config.models["default"])
-
-
 def plan_wave(
     files: list[str], root: OutputRoot, rulers: Rulers, config: InstructConfig, models: list[str]
 ) -> tuple[Any, ...]:
@@ -114,7 +108,7 @@ def plan_wave(
     requests = plan_requests(annotations, rulers, config)
     answered_by = pa.array(
         [
-            TEMPLATE if engine == TEMPLATE else model_of(config, task)
+            TEMPLATE if engine == TEMPLATE else config.model_of(task)
             for engine, task in zip(requests["engine"].to_pylist(), requests["task"].to_pylist(), strict=True)
         ],
         pa.string(),
@@ -170,13 +164,15 @@ def answer_from_templates(batch: pa.Table, config: InstructConfig, progress: Pro
     return _table(rows)
 
 
-async def answered(request: Request, writer: Writer, fallback: Writer | None, config: InstructConfig) -> dict[str, Any]:
+async def answered(
+    request: Request, writer: Writer, fallback: Writer | None, config: InstructConfig, judge: Judge | None = None
+) -> dict[str, Any]:
     """Return the row of a request; one that fails by a fault of ours is a refused pair, and costs no other row."""
     from sift_ray.instruct.engine import EngineDied
     from sift_ray.instruct.ladder import failed_row, run_request
 
     try:
-        return await run_request(request, writer, fallback, config)
+        return await run_request(request, writer, fallback, config, judge)
     except EngineDied:
         raise
     except Exception as error:
@@ -185,26 +181,25 @@ async def answered(request: Request, writer: Writer, fallback: Writer | None, co
 
 
 class Answering:
-    """The actor that holds one vLLM engine; batches run concurrently, so that the engine is never short of work."""
+    """The actor that holds a model's engine; batches run concurrently, so that the engine is never short of work."""
 
     def __init__(self, config: InstructConfig, model: str, progress: Progress) -> None:
         self._config = config
         self._model = model
         self._progress = progress
-        self._writer: Writer | None = None
+        self._writing: tuple[Writer, Judge] | None = None
         self._starting = asyncio.Lock()
 
-    async def _started(self) -> Writer:
-        """Return the model's writer, its engine started by the first batch: it belongs to the loop that calls it."""
-        from sift_ray.instruct.vllm_engine import VllmEngine
+    async def _started(self) -> tuple[Writer, Judge]:
+        """Return the writer and the judge; their engines belong to the loop of the first batch, which starts them."""
+        from sift_ray.instruct.judging import Judge
         from sift_ray.instruct.writer import ModelWriter
 
         async with self._starting:
-            if self._writer is None:
-                cache = self._config.model_cache
-                engine = VllmEngine.start(self._model, self._config.vllm, None if cache is None else Path(cache))
-                self._writer = ModelWriter({self._model: engine}, self._config)
-        return self._writer
+            if self._writing is None:
+                engines = await start_engines(self._model, self._config)
+                self._writing = ModelWriter(engines, self._config), Judge(engines, self._config)
+        return self._writing
 
     async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
         """Answer a batch of requests, all of them in flight at once."""
@@ -212,11 +207,11 @@ class Answering:
         from sift_ray.instruct.requests import Request
         from sift_ray.instruct.writer import TemplateWriter
 
-        writer = await self._started()
+        writer, judge = await self._started()
         fallback = TemplateWriter() if self._config.fallback == TEMPLATE else None
 
         async def answer(row: dict[str, Any]) -> dict[str, Any]:
-            result = await answered(Request.from_row(row), writer, fallback, self._config)
+            result = await answered(Request.from_row(row), writer, fallback, self._config, judge)
             self._progress.add(1)
             return result
 

@@ -1,4 +1,4 @@
-"""What each stage's result depends on, and what of it is counted.
+"""What each stage's result depends on, and how much of it may be rejected.
 
 A fingerprint holds what changes the result, and only that: numbers of workers, batch sizes and devices are left
 out, so that a job can move to a larger cluster in the middle.
@@ -7,26 +7,24 @@ out, so that a job can move to a larger cluster in the middle.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 from pydantic import BaseModel
 
 from sift_ray.config import Config, FeaturesConfig
 from sift_ray.config_align import AlignConfig
 from sift_ray.features.published import BROUHAHA, SQUIM
 from sift_ray.features.speaker_labels import label_identity
+from sift_ray.pipeline.counts import count_annotations, count_instructions, count_utterances
 from sift_ray.pipeline.waves import Stage
-from sift_ray.schema import ANNOTATIONS, CLIPPED_FROM, INSTRUCTIONS, UTTERANCES
+from sift_ray.schema import ANNOTATIONS, INSTRUCTIONS, UTTERANCES
 from sift_ray.storage import Counts
 
 # Raised by hand when the code of a room changes what it makes of the same input.
 READING_VERSION = 3
 MEASURING_VERSION = 5
-WRITING_VERSION = 2
+WRITING_VERSION = 3
 
 # Rejects by a rule of ours, of rows that nothing is wrong with: they say nothing about a wave's health.
 NO_ERRORS = ("plan/speaker_in_two_splits",)
@@ -71,7 +69,7 @@ def plan_stage(config: Config) -> Stage:
             "plan": _content(config.plan),
             "reading_version": READING_VERSION,
         },
-        summarise=summarise_utterances,
+        summarise=count_utterances,
     )
 
 
@@ -92,7 +90,7 @@ def annotate_stage(config: Config, utterances: str, models: Mapping[str, str]) -
             "measuring_version": MEASURING_VERSION,
             "utterances": utterances,
         },
-        summarise=summarise_annotations,
+        summarise=count_annotations,
         reject_share=_rejected,
         error_budget=config.annotate.error_budget,
     )
@@ -139,14 +137,14 @@ def instruct_stage(
         name="instructions",
         schema=INSTRUCTIONS,
         ingredients={
-            "instruct": _content(config.instruct),
+            "instruct": _content(config.instruct.settled()),
             "data_files": dict(data_files),
             "revisions": dict(revisions),
             "writing_version": WRITING_VERSION,
             "annotations": annotations,
             "bins": bins,
         },
-        summarise=summarise_instructions,
+        summarise=count_instructions,
         keyed_by_task=True,
         reject_share=_unanswered,
         error_budget=config.instruct.error_budget,
@@ -164,88 +162,3 @@ def _unanswered(counts: Counts) -> float:
     requests = counts.get("requests", {})
     rows = requests.get("all", 0)
     return 1 - requests.get("answered", 0) / rows if rows else 0.0
-
-
-def _tally(
-    labels: Sequence[pa.ChunkedArray | pa.Array], weights: pa.ChunkedArray | None = None
-) -> dict[str, int | float]:
-    """Sum `weights` (or count rows) by the labels joined with `/`; a null label reads `unknown`."""
-    filled = [pc.fill_null(label, "unknown") for label in labels]
-    table = pa.table(
-        {
-            "label": pc.binary_join_element_wise(*filled, "/"),
-            "weight": weights if weights is not None else pa.array(np.ones(len(filled[0]), dtype=np.int64)),
-        }
-    )
-    sums = table.group_by("label").aggregate([("weight", "sum")])
-    return {
-        label: weight
-        for label, weight in zip(sums["label"].to_pylist(), sums["weight_sum"].to_pylist(), strict=True)
-        if weight is not None
-    }
-
-
-def summarise_utterances(table: pa.Table) -> Counts:
-    """Count utterances and hours by corpus, language and split, and rejects by reason."""
-    ok = table.filter(pc.equal(table["status"], "ok"))
-    bad = table.filter(pc.equal(table["status"], "rejected"))
-    where = [ok["corpus"], ok["language"], ok["split"]]
-    return {
-        "status": _tally([table["status"]]),
-        "utterances": _tally(where),
-        "hours": _tally(where, pc.divide(ok["duration_s"], 3600.0)),
-        "rejects": _tally([bad["reject_stage"], bad["reject_reason"]]),
-    }
-
-
-def summarise_annotations(table: pa.Table) -> Counts:
-    """Count what was measured, what was aligned and what was not, and unknown values, by reason."""
-    ok = table.filter(pc.equal(table["status"], "ok"))
-    aligned = pc.is_null(ok["alignment_reason"])
-    unaligned = ok.filter(pc.invert(aligned))
-    nulls = pc.list_flatten(ok["null_reasons"])
-    return {
-        **summarise_utterances(table),
-        "aligned": _tally([ok.filter(aligned)["language"]]),
-        "unaligned": _tally([unaligned["language"], unaligned["alignment_reason"]]),
-        "unknown": _tally([nulls]),
-        "flags": {"clipped": pc.sum(pc.greater_equal(ok["clipping_ratio"], CLIPPED_FROM)).as_py() or 0},
-        "pitched": _tally([ok.filter(pc.is_valid(ok["pitch_median_hz"]))["corpus"]]),
-        "lexicon": _lexical(ok),
-    }
-
-
-def _lexical(ok: pa.Table) -> dict[str, int | float]:
-    """Count by language the words of transcripts, those that no dictionary has, and those that nothing can say."""
-    spaces = pc.count_substring(ok["phonemes"], " ")
-    said = pc.fill_null(pc.add(spaces, 1), 0)  # `phonemes` has one part for each word but the unpronounced
-    words = pc.add(said, ok["unpronounced_words"])
-    numbers = {"words": words, "oov": ok["oov_words"], "unpronounced": ok["unpronounced_words"]}
-    return {
-        f"{language}/{name}": count
-        for name, column in numbers.items()
-        for language, count in _tally([ok["language"]], column).items()
-    }
-
-
-def summarise_instructions(table: pa.Table) -> Counts:
-    """Count pairs by task, language, generator and fate, rejects by task and rule, and tokens."""
-    parents = pc.list_parent_indices(table["pairs"])
-    pairs = pc.list_flatten(table["pairs"])
-    rows = table.select(["task", "language"]).take(parents)
-    accepted = pc.struct_field(pairs, "accepted")
-    fate = pc.if_else(accepted, "accepted", "rejected")
-    refused = pc.invert(accepted)
-    attempt = pc.cast(pc.struct_field(pairs, "attempt"), pa.string())
-    answered = pc.sum(pc.is_in(pa.array(range(table.num_rows)), value_set=pc.unique(parents.filter(accepted)))).as_py()
-    tokens = {name: pc.sum(table[f"{name}_tokens"]).as_py() or 0 for name in ("prompt", "cached", "generated")}
-    generator = pc.struct_field(pairs, "generator")
-    return {
-        "requests": {"all": table.num_rows, "answered": answered or 0},
-        "asked": _tally([table["task"], table["model"]]),
-        "pairs": _tally([rows["task"], rows["language"], generator, fate]),
-        "rejects": _tally([rows["task"].filter(refused), pc.struct_field(pairs, "reason").filter(refused)]),
-        "attempts": _tally([rows["task"], attempt, fate]),
-        "finish": _tally([table["finish_reason"]]),
-        "tokens": tokens,
-    }

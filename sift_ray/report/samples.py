@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from sift_ray.report.summary import pairs_told
+from sift_ray.report.tables import count_text, largest_first
+from sift_ray.report.yields import PairCount, pairs_told, untold_told
 from sift_ray.schema import TASKS
 from sift_ray.storage import (
     OutputRoot,
@@ -36,20 +37,26 @@ class Wanted:
         tasks: names of `schema.TASKS`.
         languages: codes, such as `de`.
         fates: True for accepted pairs, False for rejected ones.
+        rules: of the rejected ones, only what these rules refused.
+        untold: of the accepted ones, only what says that something can't be told; no rejected ones then.
         limit: at most so many of each task and fate.
     """
 
     tasks: frozenset[str] = frozenset()
     languages: frozenset[str] = frozenset()
     fates: frozenset[bool] = frozenset({True, False})
+    rules: frozenset[str] = frozenset()
+    untold: bool = False
     limit: int = 10
 
-    def takes(self, task: str, language: str, *, accepted: bool) -> bool:
-        """Whether a pair is wanted."""
+    def takes(self, task: str, language: str, rule: str | None) -> bool:
+        """Whether a pair is wanted; `rule` is what refused it, None if it was accepted."""
         return (
             (not self.tasks or task in self.tasks)
             and (not self.languages or language in self.languages)
-            and accepted in self.fates
+            and (rule is None) in self.fates
+            and (rule is None or not self.untold)
+            and (rule is None or not self.rules or rule in self.rules)
         )
 
 
@@ -74,17 +81,13 @@ def draw_samples(root: OutputRoot, wanted: Wanted) -> list[Sample]:
         StorageError: there are no instructions yet, or none such as are wanted.
     """
     manifests = _finished(root)
-    there = _there(manifests)
-    languages = {language for _, language, _ in there}
-    if missing := wanted.languages - languages:
-        raise StorageError(
-            f"{root.uri}: no instructions in {', '.join(sorted(missing))}; there are some in "
-            f"{', '.join(sorted(languages))}"
-        )
+    _check(root, [pairs for manifest in manifests for pairs in pairs_told(manifest.counts)], wanted)
+    told = untold_told if wanted.untold else pairs_told
+    there = [pairs for manifest in manifests for pairs in told(manifest.counts)]
     left = Counter[tuple[str, bool]]()  # pairs of each wanted task and fate in the waves that are not read yet
-    for (task, language, accepted), count in there.items():
-        if wanted.takes(task, language, accepted=accepted):
-            left[task, accepted] += count
+    for pairs in there:
+        if wanted.takes(pairs.task, pairs.language, None if pairs.accepted else pairs.rule):
+            left[pairs.task, pairs.accepted] += round(pairs.number)
     if not left:
         raise StorageError(f"{root.uri}: there are instructions, but no such pairs")
     drawn: dict[tuple[str, bool], list[Sample]] = {cell: [] for cell in left}
@@ -114,13 +117,23 @@ def _finished(root: OutputRoot) -> list[WaveManifest]:
     return manifests
 
 
-def _there(manifests: Sequence[WaveManifest]) -> Counter[tuple[str, str, bool]]:
-    """Return how many pairs of each task, language and fate the manifests tell of."""
-    counts = Counter[tuple[str, str, bool]]()
-    for manifest in manifests:
-        for task, language, _, accepted, count in pairs_told(manifest.counts):
-            counts[task, language, accepted] += round(count)
-    return counts
+def _check(root: OutputRoot, there: Sequence[PairCount], wanted: Wanted) -> None:
+    """Raise StorageError where a language or rule that is wanted occurs nowhere."""
+    languages = {pairs.language for pairs in there}
+    if missing := wanted.languages - languages:
+        raise StorageError(
+            f"{root.uri}: no instructions in {', '.join(sorted(missing))}; there are some in "
+            f"{', '.join(sorted(languages))}"
+        )
+    rules = Counter[str]()
+    for pairs in there:
+        if not pairs.accepted:
+            rules[pairs.rule] += round(pairs.number)
+    if missing := wanted.rules - set(rules):
+        refused = ", ".join(f"{rule} {count_text(count)}" for rule, count in largest_first(rules))
+        raise StorageError(
+            f"{root.uri}: no pair was rejected for {', '.join(sorted(missing))}; there are {refused or 'no rejects'}"
+        )
 
 
 def _samples(root: OutputRoot, file: str, wanted: Wanted) -> Iterator[list[Sample]]:
@@ -136,7 +149,8 @@ def _samples(root: OutputRoot, file: str, wanted: Wanted) -> Iterator[list[Sampl
             )
             for row in batch.to_pylist()
             for index, pair in enumerate(row["pairs"])
-            if wanted.takes(row["task"], row["language"], accepted=pair["accepted"])
+            if wanted.takes(row["task"], row["language"], None if pair["accepted"] else pair["reason"])
+            and (not wanted.untold or any(fact["value"] is None for fact in pair["evidence"] or ()))
         ]
 
 
@@ -150,7 +164,8 @@ def render(samples: Sequence[Sample], console: Console) -> None:
             console.print(Text(f"{sample.task}, {'accepted' if pair['accepted'] else 'rejected'}", style="bold"))
             last = cell
         asked = "" if pair["attempt"] == 0 else f", attempt {pair['attempt'] + 1}"
-        lines = [f"  {sample.language} {' + '.join(sample.utterance_ids)} ({pair['generator']}{asked})"]
+        score = "" if pair.get("score") is None else f", score {pair['score']:g}"
+        lines = [f"  {sample.language} {' + '.join(sample.utterance_ids)} ({pair['generator']}{asked}{score})"]
         # (a synthesis prompt is answered by its recording, and bears the text to be spoken on a line of its own)
         lines += [f"    Q  {_one_line(pair['question'])}", f"    A  {_one_line(pair['answer']) or '(the recording)'}"]
         if pair["accepted"]:
@@ -168,4 +183,5 @@ def _one_line(text: str) -> str:
 def _fact(fact: Mapping[str, Any]) -> str:
     where = f" of word {fact['position']}" if fact["position"] else ""
     which = " of the second" if fact["audio"] else ""
-    return f"{fact['key']}{where}{which}: {fact['value']}"
+    value = "can't be told" if fact["value"] is None else fact["value"]
+    return f"{fact['key']}{where}{which}: {value}"

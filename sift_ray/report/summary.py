@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from sift_ray.report.tables import grid
-from sift_ray.schema import LANGUAGES, TASKS
+from sift_ray.report.tables import by_language, count_text, grid, largest_first
+from sift_ray.report.yields import instruction_tables, mix_as_json, yields_as_json
+from sift_ray.schema import LANGUAGES
 from sift_ray.storage import Counts, OutputRoot, WaveManifest, add_counts, read_json, read_manifest
 
 STAGES = ("utterances", "annotations", "instructions")
@@ -92,24 +93,22 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "stages": {name: vars(state) for name, state in summary.stages.items()},
         "release": summary.release,
         "left_out": summary.left_out,
+        "yields": yields_as_json(summary.stages["instructions"].counts),
+        "mix": mix_as_json(summary.stages["instructions"].counts),
     }
 
 
 def render(summary: Summary, console: Console) -> None:
     """Print the tables."""
-    tables = [_progress_table(summary), _corpus_table(summary)]
+    tables = [_progress_table(summary), _corpus_table(summary), _reject_table(summary)]
     if summary.stages["instructions"].rows:
-        tables += [_task_table(summary), _yield_table(summary)]
-    for table in (*tables, _reject_table(summary)):
+        tables += instruction_tables(summary.stages["instructions"].counts)
+    for table in tables:
         console.print(table)
         console.print()
     if summary.release is not None:
         total = sum(summary.release["rows"].values())
         console.print(f"{total:,} samples as Parquet in {summary.output}/release", soft_wrap=True)
-
-
-def _count(value: float) -> str:
-    return f"{value:,.0f}"
 
 
 def _rate(amount: float, seconds: float) -> str:
@@ -122,12 +121,12 @@ def _progress_table(summary: Summary) -> Table:
         waves = "?" if summary.waves is None else str(summary.waves)
         hours = sum(state.counts.get("hours", {}).values())
         audio = _rate(hours * 3600, state.seconds) + "×" if name == "annotations" and state.seconds else ""
-        tokens = state.counts.get("tokens", {}).get("generated", 0)
+        tokens = sum(n for label, n in state.counts.get("tokens", {}).items() if label.endswith("generated"))
         rows.append(
             (
                 name,
                 f"{state.waves_done} of {waves}",
-                _count(state.rows),
+                count_text(state.rows),
                 f"{state.seconds:,.1f}",
                 _rate(state.rows, state.seconds),
                 audio or (f"{_rate(tokens, state.seconds)} tokens/s" if tokens else ""),
@@ -149,83 +148,27 @@ def _corpus_table(summary: Summary) -> Table:
         hours[corpus] = hours.get(corpus, 0) + number
     rows = [
         (*row, f"{hours.get(row[0], sum(hours.values())):,.3f}")
-        for row in _by_language(utterances, sorted({corpus for corpus, _ in utterances}))
+        for row in by_language(utterances, sorted({corpus for corpus, _ in utterances}))
     ]
     aligned = sum(measured.counts.get("aligned", {}).values())
-    title = "Utterances" + (f" ({_count(aligned)} of them with word spans)" if measured.rows else "")
+    title = "Utterances" + (f" ({count_text(aligned)} of them with word spans)" if measured.rows else "")
     return grid(title, ("corpus", *LANGUAGES, "all", "hours"), rows)
-
-
-def _by_language(cells: Mapping[tuple[str, str], float], names: Iterable[str]) -> list[tuple[str, ...]]:
-    """Return a row a name with its counts by language and their sum, and a last row of the sums."""
-    names = list(names)
-
-    def row(title: str, members: Sequence[str]) -> tuple[str, ...]:
-        counts = [sum(cells.get((name, language), 0) for name in members) for language in LANGUAGES]
-        return (title, *(_count(count) for count in counts), _count(sum(counts)))
-
-    return [*(row(name, [name]) for name in names), row("all", names)]
-
-
-def pairs_told(counts: Counts) -> Iterable[tuple[str, str, str, bool, float]]:
-    """Yield (task, language, generator, accepted, count) of a wave's counts; a generator's name may hold slashes."""
-    for label, count in counts.get("pairs", {}).items():
-        task, language, *generator, fate = label.split("/")
-        yield task, language, "/".join(generator), fate == "accepted", count
-
-
-def _task_table(summary: Summary) -> Table:
-    cells: dict[tuple[str, str], float] = {}
-    for task, language, _, accepted, count in pairs_told(summary.stages["instructions"].counts):
-        if accepted:
-            cells[task, language] = cells.get((task, language), 0) + count
-    return grid("Instructions accepted", ("task", *LANGUAGES, "all"), _by_language(cells, TASKS))
-
-
-def _yield_table(summary: Summary) -> Table:
-    asked = summary.stages["instructions"].counts.get("asked", {})
-    cells: dict[tuple[str, str], list[float]] = {}
-    for task, _, generator, accepted, count in pairs_told(summary.stages["instructions"].counts):
-        cell = cells.setdefault((task, generator), [0.0, 0.0])
-        cell[0 if accepted else 1] += count
-    rows = [
-        (
-            task,
-            generator,
-            _count(asked.get(f"{task}/{generator}", 0)),
-            _count(good),
-            _count(bad),
-            f"{good / (good + bad):.1%}",
-        )
-        for task in TASKS
-        for (of, generator), (good, bad) in sorted(cells.items())
-        if of == task
-    ]
-    return grid("Who wrote them", ("task", "generator", "requests", "accepted", "rejected", "yield"), rows)
 
 
 def _reject_table(summary: Summary) -> Table:
     rows: list[tuple[str, str, str]] = []
     measured = summary.stages["annotations"]
     source = measured if measured.rows else summary.stages["utterances"]
-    for label, count in _largest_first(source.counts.get("rejects", {})):
-        rows.append(("utterance", label, _count(count)))
-    for label, count in _largest_first(measured.counts.get("unaligned", {})):
-        rows.append(("word spans", label, _count(count)))
-    for label, count in _largest_first(measured.counts.get("unknown", {})):
-        rows.append(("measure", label, _count(count)))
-    for label, count in _largest_first(measured.counts.get("lexicon", {})):
+    for label, count in largest_first(source.counts.get("rejects", {})):
+        rows.append(("utterance", label, count_text(count)))
+    for label, count in largest_first(measured.counts.get("unaligned", {})):
+        rows.append(("word spans", label, count_text(count)))
+    for label, count in largest_first(measured.counts.get("unknown", {})):
+        rows.append(("measure", label, count_text(count)))
+    for label, count in largest_first(measured.counts.get("lexicon", {})):
         if count and not label.endswith("/words"):
-            rows.append(("word", label, _count(count)))
-    reasons: dict[str, float] = {}
-    for label, count in summary.stages["instructions"].counts.get("rejects", {}).items():
-        reason = label.split("/", 1)[1]
-        reasons[reason] = reasons.get(reason, 0) + count
-    rows += [("flagged", label, _count(count)) for label, count in measured.counts.get("flags", {}).items() if count]
-    rows += [(f"left out of {name}", "hours", _count(count)) for name, count in summary.left_out.items()]
-    rows += [("instruction", reason, _count(count)) for reason, count in _largest_first(reasons)]
+            rows.append(("word", label, count_text(count)))
+    flags = measured.counts.get("flags", {}).items()
+    rows += [("flagged", label, count_text(count)) for label, count in flags if count]
+    rows += [(f"left out of {name}", "hours", count_text(count)) for name, count in summary.left_out.items()]
     return grid("Rejected or unknown, by reason", ("what", "reason", "count"), rows or [("nothing", "", "0")])
-
-
-def _largest_first(counts: dict[str, float]) -> list[tuple[str, float]]:
-    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

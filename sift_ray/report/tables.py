@@ -1,12 +1,14 @@
-"""The look of every table on the terminal."""
+"""The look of every table on the terminal, and the rows that several have."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from rich import box
 from rich.table import Table
 from rich.text import Text
+
+from sift_ray.schema import LANGUAGES
 
 
 def grid(
@@ -31,6 +33,7 @@ def grid(
         title_justify="left",
         title_style="bold",
         pad_edge=False,
+        collapse_padding=True,
         show_edge=False,
         box=box.SIMPLE_HEAD,
     )
@@ -45,3 +48,29 @@ def grid(
     for row in rows:
         table.add_row(*map(Text, row))  # (a path may hold what rich takes for markup)
     return table
+
+
+def count_text(value: float) -> str:
+    """Return a count as tables show it."""
+    return f"{value:,.0f}"
+
+
+def by_language(cells: Mapping[tuple[str, str], float], names: Iterable[str]) -> list[tuple[str, ...]]:
+    """Return a row a name with its counts by language and their sum, and a last row of the sums.
+
+    Args:
+        cells: counts by (name, language).
+        names: the rows.
+    """
+    names = list(names)
+
+    def row(title: str, members: Sequence[str]) -> tuple[str, ...]:
+        counts = [sum(cells.get((name, language), 0) for name in members) for language in LANGUAGES]
+        return (title, *(count_text(count) for count in counts), count_text(sum(counts)))
+
+    return [*(row(name, [name]) for name in names), row("all", names)]
+
+
+def largest_first(counts: Mapping[str, float]) -> list[tuple[str, float]]:
+    """Return the counts with their names from the largest down, equal ones by name."""
+    return sorted(counts.items(), key=lambda item: (-item[1], item[0]))

@@ -33,7 +33,8 @@ import soxr
 from numpy.typing import NDArray
 
 from sift_ray.audio.decode import decode
-from sift_ray.config import DecodeConfig, RayConfig, StorageConfig
+from sift_ray.config import DecodeConfig, RayConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_source import AudioSource
 from sift_ray.corpora.demo import write_demo
 from tests.benchmarks.steady import Work, noted, rate, works_of

@@ -10,12 +10,22 @@ from typing import Any
 import pytest
 import yaml
 
-from sift_ray.metadata.categories import ATTRIBUTES, CONTENT_KEYS, KEYS, WORD_ATTRIBUTES, WORD_KEY, labels_of
+from sift_ray.config_instruct import WORD_TIMES
+from sift_ray.metadata.categories import (
+    ATTRIBUTES,
+    CONTENT_KEYS,
+    KEYS,
+    TIME_KEYS,
+    WORD_ATTRIBUTES,
+    WORD_KEY,
+    labels_of,
+)
 from sift_ray.schema import LANGUAGES, TASKS
 
 LABELLED = Path(__file__).parent / "labelled"
 FACT_SETS = 5
 OF_EACH_KIND = 40
+OF_WORDS = {"closed_ended_word_align": WORD_ATTRIBUTES, WORD_TIMES: TIME_KEYS}
 QUOTED = re.compile('"([^"]+)"|«([^»]+)»')
 
 
@@ -67,16 +77,17 @@ def test_facts_are_such_as_the_record_has(language: str) -> None:
             seen.add((key, audio, position))
             audios.add(audio)
             if position:
-                assert task == "closed_ended_word_align", row
-                assert key in (WORD_KEY, *WORD_ATTRIBUTES), row
+                assert key in (WORD_KEY, *OF_WORDS[task]), row
                 assert position in words, row
+                if key in TIME_KEYS:
+                    assert re.fullmatch(r"\d+\.\d\d", value), row
             else:
                 assert key in (*ATTRIBUTES, *CONTENT_KEYS), row
         assert audios == ({0, 1} if task == "closed_ended_comparison" else {0})
         transcripts = [row[1] for row in fact_set["facts"] if row[0] == "transcript"]
         if words:
             assert " ".join(words[position] for position in sorted(words)) == transcripts[0]
-        assert bool(words) == (task == "closed_ended_word_align")
+        assert bool(words) == (task in OF_WORDS)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

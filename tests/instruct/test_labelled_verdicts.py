@@ -11,11 +11,10 @@ from typing import NamedTuple
 import pytest
 
 from sift_ray.instruct.verify import verify
-from sift_ray.metadata.categories import labels_of
 from sift_ray.metadata.record import Fact
 from sift_ray.schema import LANGUAGES, TASKS
 from tests.benchmarks.verifier import cases
-from tests.instruct.test_verify_rules import written
+from tests.instruct.test_verify_rules import changeable, otherwise, written
 
 TRUE_ACCEPTED = 0.85
 FALSE_ACCEPTED = 0.01
@@ -104,11 +103,11 @@ def test_an_answer_is_rejected_once_a_fact_under_it_changes() -> None:
     tried: Counter[str] = Counter()
     survived = []
     for pair in told():
-        graded = [fact for fact in pair.evidence if len(labels_of(fact.key)) > 1]
+        graded = changeable(pair.evidence)
         if not graded:
             continue
         fact = dice.choice(graded)
-        other = dice.choice([label for label in labels_of(fact.key) if label != fact.value])
+        other = otherwise(dice, fact, pair.facts)
         tried[pair.task] += 1
         if pair.survives(tuple(f._replace(value=other) if f == fact else f for f in pair.facts)):
             survived.append((pair, fact, other))

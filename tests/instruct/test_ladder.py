@@ -6,6 +6,7 @@ import pytest
 
 from sift_ray.config import InstructConfig
 from sift_ray.instruct.engine import EngineDied, Generation, RequestFailed
+from sift_ray.instruct.judging import Judge
 from sift_ray.instruct.ladder import run_request
 from sift_ray.instruct.requests import ACOUSTIC, CONTROLLABLE, Request
 from sift_ray.instruct.synthesis import split_transcript
@@ -59,6 +60,7 @@ def test_accepted_at_once():
     assert pair["attempt"] == 0
     fact = {"key": "speaking_rate", "value": "very slowly", "ordinal": 0, "audio": 0, "position": 0}
     assert pair["evidence"] == [fact]
+    assert pair["score"] is None
     assert (row["prompt_tokens"], row["cached_tokens"], row["generated_tokens"]) == (100, 80, 20)
     assert row["finish_reason"] == "stop"
     assert engine.script == []
@@ -141,12 +143,83 @@ def test_a_synthesis_prompt_gets_its_text():
     )
 
 
-def test_models_by_task():
-    engines = {"a": ScriptedEngine(TRUE, name="a"), "b": ScriptedEngine(TRUE, name="b")}
-    config = InstructConfig(models={"default": "a", "open_ended": "b"})
-    writer = ModelWriter(engines, config)
-    assert writer.name(ACOUSTIC) == "a"
-    assert writer.name("open_ended") == "b"
+OTHER = json.dumps({"q": "At what speed is this spoken?", "a": "The speaker talks very slowly."})
+
+
+def judged(writes, scores, *, fallback=None, asked=None, **config):
+    """Run with a model of its own as the judge; `scores` are its replies."""
+    writer, judge = ScriptedEngine(*writes, name="writer"), ScriptedEngine(*scores, name="judge")
+    settings = InstructConfig(
+        models={"default": "writer"},
+        judge={"model": "judge", "tasks": ["acoustic_level"]},
+        vllm={"gpu_memory_utilization": 0.4},
+        **config,
+    )
+    engines = {"writer": writer, "judge": judge}
+    running = run_request(
+        asked or request(), ModelWriter(engines, settings), fallback, settings, Judge(engines, settings)
+    )
+    row = asyncio.run(running)
+    conform(pa.Table.from_pylist([row], schema=INSTRUCTIONS), INSTRUCTIONS)
+    return row, writer, judge
+
+
+def test_what_the_verifier_accepts_is_judged_and_the_score_is_kept():
+    row, _, judge = judged([TRUE], ['{"score": 8}'])
+    (pair,) = row["pairs"]
+    assert (pair["accepted"], pair["score"]) == (True, 8.0)
+    assert (row["prompt_tokens"], row["cached_tokens"], row["generated_tokens"]) == (200, 160, 40)
+    assert row["finish_reason"] == "stop"
+    asked = json.loads(judge.prompts[0].messages[-1].content)
+    assert (asked["question"], asked["answer"]) == tuple(json.loads(TRUE).values())
+
+
+def test_a_low_score_is_a_reject_that_is_tried_again_with_the_reason():
+    row, writer, _ = judged([TRUE, TRUE], ['{"score": 2}', '{"score": 9}'])
+    # (the same pair, now liked better, is no duplicate of one that was not accepted)
+    assert [(p["reason"], p["score"], p["attempt"]) for p in row["pairs"]] == [("judged_low", 2.0, 0), (None, 9.0, 1)]
+    assert row["pairs"][0]["evidence"] == []
+    assert "judged" in writer.prompts[1].messages[-1].content
+
+
+def test_what_the_verifier_refuses_is_not_judged():
+    row, _, judge = judged([FALSE, f"{TRUE}\n{TRUE}\n{OTHER}"], ['{"score": 9}'])
+    assert [p["reason"] for p in row["pairs"]] == ["false_claim", None, "surplus", "surplus"]
+    assert len(judge.prompts) == 1
+    row, _, judge = judged([f"{TRUE}\n{TRUE}\n{OTHER}"], ['{"score": 9}'] * 2, asked=request(pairs=2))
+    assert [p["reason"] for p in row["pairs"]] == [None, "duplicate", None]
+    assert len(judge.prompts) == 2
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [("very good", "judge_unreadable"), (RequestFailed("prompt_too_long", "x"), "judge_failed")],
+)
+def test_a_judge_that_gives_no_score_fails_closed_and_is_not_blamed_on_the_writer(said, reason):
+    row, writer, _ = judged([TRUE, TRUE], [said, '{"score": 10}'])
+    assert [(p["reason"], p["score"]) for p in row["pairs"]] == [(reason, None), (None, 10.0)]
+    assert writer.prompts[1].messages == writer.prompts[0].messages
+
+
+def test_templates_are_not_judged():
+    row, _, judge = judged([TRUE], ['{"score": 1}'], fallback=TemplateWriter(), retries=0)
+    assert [(p["generator"], p["accepted"], p["score"]) for p in row["pairs"]] == [
+        ("writer", False, 1.0),
+        ("template", True, None),
+    ]
+    assert len(judge.prompts) == 1
+
+
+def test_other_tasks_are_not_judged():
+    read_out = json.dumps({"q": "Please read the following text very slowly.", "a": ""})
+    row, _, judge = judged([read_out], [], asked=request(CONTROLLABLE))
+    assert row["pairs"][0]["accepted"]
+    assert judge.prompts == []
+
+
+def test_a_dead_judge_is_not_swallowed():
+    with pytest.raises(EngineDied):
+        judged([TRUE], [EngineDied("gone")])
 
 
 def test_sampling_comes_from_the_config():

@@ -4,12 +4,24 @@ from sift_ray.instruct import models
 from sift_ray.instruct.models import BUNDLED, ModelError, default_cache, model_revision, resolve_model
 
 
-def test_a_hub_id_stays_as_it_is():
-    assert resolve_model("organisation/model") == "organisation/model"
-    assert model_revision("organisation/model") == ""
+@pytest.mark.parametrize("name", ["organisation/model", "organisation/model@0123abc"])
+def test_a_hub_id_is_fetched_at_its_revision(name, tmp_path, monkeypatch):
+    asked = []
+
+    def fetch(*arguments):
+        asked.append(arguments)
+        return tmp_path
+
+    monkeypatch.setattr(models, "fetch_hub", fetch)
+    assert resolve_model(name, tmp_path / "cache") == str(tmp_path)
+    revision = name.partition("@")[2]
+    assert asked == [("organisation/model", revision or None, tmp_path / "cache")]
+    assert model_revision(name) == revision
 
 
-@pytest.mark.parametrize("name", ["/no/such/folder", "./nowhere", "smollm3", "a/b/c", "a/"])
+@pytest.mark.parametrize(
+    "name", ["/no/such/folder", "./nowhere", "smollm3", "a/b/c", "a/", "a/b@", "a@b/c", "s3:///x", ""]
+)
 def test_what_is_no_model_is_named(name):
     with pytest.raises(ModelError, match="model "):
         resolve_model(name)
@@ -19,6 +31,9 @@ def test_a_folder_must_hold_a_model(tmp_path):
     with pytest.raises(ModelError, match=r"config\.json"):
         resolve_model(str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ModelError, match="no safetensors"):
+        resolve_model(str(tmp_path))
+    (tmp_path / "model.safetensors").write_text("weights")
     assert resolve_model(str(tmp_path)) == str(tmp_path)
 
 
@@ -61,7 +76,7 @@ def test_a_failed_unpacking_leaves_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "_dequantise", fail)
     with pytest.raises(OSError, match="disk full"):
         resolve_model(BUNDLED, tmp_path / "cache")
-    assert list((tmp_path / "cache").iterdir()) == []
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [".locks"]
 
 
 def test_a_missing_wheel_is_named(monkeypatch):

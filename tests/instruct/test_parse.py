@@ -33,7 +33,7 @@ def test_apostrophes_and_quotes_within_single_quotes():
 
 
 def test_bad_escapes_are_repaired():
-    assert parse_pairs(r'{"q": "It\'s\_q?", "a": "\u00e9t\\u00e9 \/"}').pairs == [("It's_q?", "ét\\u00e9 /")]
+    assert parse_pairs(r'{"q": "It\'s\_q?", "a": "\u00e9t\xe9 \/"}').pairs == [("It's_q?", "étxe9 /")]
 
 
 def test_a_cut_off_tail_keeps_complete_pairs():
@@ -52,6 +52,12 @@ def test_a_cut_off_tail_keeps_complete_pairs():
         ('{"q": 3, "a": "x"}', "not_text"),
         ('{"q": "x?", "a": "  "}', "empty_text"),
         ('{"q": "x?", "a": "a\\u0000b"}', "control_characters"),
+        ('{"q": "x?", "a": "a\\u202eb"}', "control_characters"),
+        ('{"q": "x?", "a": "slo\\u0338w"}', "control_characters"),
+        ('{"q": "x?", "a": "o\\u0300\\u0301\\u0302\\u0303"}', "control_characters"),
+        ('{"q": "x?", "a": "a &lt; b"}', "markup"),
+        ('{"q": "x?", "a": "<b>a</b>"}', "markup"),
+        ('{"q": "x?", "a": "C:\\\\a"}', "markup"),
         ('{"q": "x?", "a": "\\ud83d"}', "control_characters"),
         ('{"q": "x?", "a": "' + "a" * 9_000 + '"}', "too_long"),
         ('{"q": "x?", "a": ' + '"' + "a" * 10_000, "cut_off"),
@@ -82,7 +88,16 @@ def test_without_answers_only_the_prompt_is_read():
     assert parse_pairs('{"q": "Speak softly.", "a": "words"}', answers=False).pairs == [("Speak softly.", "")]
 
 
-_texts = st.text(st.characters(exclude_categories=["Cc", "Cs", "Zs", "Zl", "Zp"]), min_size=1, max_size=40)
+_texts = st.text(
+    st.characters(categories=["L", "N", "P"], exclude_characters="*#\\&\u115f\u1160\u3164\uffa0"),
+    min_size=1,
+    max_size=40,
+)
+
+
+def test_phonemes_are_read():
+    answer = "/ɡʁɑ̃ t͡ʃɜ˞ˈmæ̃n̩ː/ 5° «é» – ¿qué? 3,50 €"
+    assert parse_pairs(json.dumps({"q": "x?", "a": answer})).pairs == [("x?", answer)]
 
 
 @given(st.lists(st.tuples(_texts, _texts), max_size=5), st.booleans())

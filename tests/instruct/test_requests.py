@@ -5,6 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sift_ray.config import InstructConfig
+from sift_ray.config_instruct import UNANSWERABLE_TASKS
 from sift_ray.instruct.requests import (
     COMPARISON,
     CONTROLLABLE,
@@ -12,6 +13,7 @@ from sift_ray.instruct.requests import (
     Request,
     plan_requests,
 )
+from sift_ray.instruct.unanswerable import TOPICS, askable_topics
 from sift_ray.metadata.categories import ATTRIBUTES, labels_of
 from sift_ray.schema import AGES, ANNOTATIONS, REQUESTS, TASKS
 
@@ -58,7 +60,7 @@ def plan(table, **config):
 
 def test_every_task_is_asked_once_of_a_unit():
     requests = plan(annotations(60))
-    assert {r.task for r in requests} == set(TASKS)
+    assert {r.task for r in requests} == set(TASKS) - {WORD_TIMES}  # which is only done where the config names it
     assert len({(r.unit_id, r.task) for r in requests}) == len(requests)
     assert all(0 <= r.seed < 2**31 for r in requests)
     assert all(r.focus == () for r in requests if r.task != CONTROLLABLE)
@@ -108,6 +110,7 @@ def test_what_is_unknown_is_not_asked():
 
 def test_one_fact_a_request():
     requests = plan(annotations(60), facts_per_request=1)
+    requests = [r for r in requests if not r.unknown]
     assert all(len(r.focus) == 1 for r in requests)
     assert all(any(f.key == r.focus[0] for f in r.facts) for r in requests)
     keys = {r.focus[0] for r in requests}
@@ -171,3 +174,43 @@ def test_a_comparison_focuses_on_a_difference(facts_per_request):
         if request.task == COMPARISON:
             for key in request.focus:
                 assert request.fact(key, 0) != request.fact(key, 1)
+
+
+def unanswerable(share, **columns):
+    tasks = {task: {"unanswerable": share, "pairs": 4} for task in UNANSWERABLE_TASKS}
+    return plan(annotations(90, **columns), tasks=tasks)
+
+
+def test_a_share_of_requests_is_about_what_nobody_can_tell():
+    requests = unanswerable(0.2, transcript="so oder so")
+    asked = [r for r in requests if r.unknown]
+    assert {r.task for r in asked} == set(UNANSWERABLE_TASKS)
+    of_such_tasks = [r for r in requests if r.task in UNANSWERABLE_TASKS]
+    assert 0.1 < len(asked) / len(of_such_tasks) < 0.3
+    assert not [r for r in unanswerable(0.0) if r.unknown]
+    assert any(r.unknown for r in plan(annotations(90)))  # by default too
+
+
+def test_unanswerable_requests_ask_for_their_topics_alone():
+    requests = [r for r in unanswerable(1.0, transcript="so oder so") if r.task in UNANSWERABLE_TASKS]
+    assert requests
+    for request in requests:
+        askable = askable_topics(request.language, "so oder so")
+        assert len(request.unknown) == request.pairs_wanted == 4
+        assert set(request.unknown) <= set(askable)
+        assert [topic for topic in TOPICS if topic in request.unknown] == list(request.unknown)
+        assert request.focus == ()
+        assert Request.from_row(request.to_row()) == request
+    # every topic has its turn
+    assert {topic for r in requests for topic in r.unknown} == set(askable_topics("en", "so oder so"))
+    assert unanswerable(1.0, transcript="so oder so") == unanswerable(1.0, transcript="so oder so")
+
+
+def test_nobody_is_asked_what_the_words_may_tell():
+    for request in unanswerable(1.0, transcript="ich heiße Anna, my name is Anna"):
+        assert "name" not in request.unknown
+
+
+def test_without_words_nothing_is_said_to_be_untold():
+    requests = unanswerable(1.0, transcript=None, words=None)
+    assert not [r for r in requests if r.unknown or r.task in UNANSWERABLE_TASKS]

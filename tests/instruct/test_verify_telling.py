@@ -11,7 +11,7 @@ from sift_ray.metadata.phrases import phrases
 from sift_ray.metadata.record import Fact
 from sift_ray.schema import LANGUAGES, TASKS
 
-ACOUSTIC, CONTENT, WORD_ALIGN, COMPARISON, OPEN = TASKS[:5]
+ACOUSTIC, CONTENT, WORD_ALIGN, _, COMPARISON, OPEN = TASKS[:6]
 SAID = Fact("transcript", "the neighbour never sold the 12 old horses to my brother")
 VOICE = [Fact("speaking_rate", "quite slowly"), Fact("noise_level", "clean"), Fact("gender", "female"), SAID]
 PAIR = [

@@ -1,5 +1,6 @@
 """The benchmarks run: what they measure is for a quiet machine to say."""
 
+import json
 import re
 import subprocess
 import sys
@@ -60,6 +61,18 @@ def test_metadata() -> None:
 def test_the_verifier() -> None:
     printed = benchmark("verifier", "--language", "it", "--seconds", "1")
     assert re.search(r"^\| all \|", printed, re.MULTILINE), printed
+
+
+def test_the_instruct_stage(tmp_path: Path) -> None:
+    pytest.importorskip("vllm")
+    measured = tmp_path / "measured.json"
+    one = ("--tasks", "closed_ended_acoustic_level", "--languages", "en", "--requests", "4", "--arms", "stage")
+    printed = benchmark("instruct", *one, "--json", str(measured))
+    assert re.search(r"^\| stage \| 4 \| [\d,]+ \| [\d.]+ \|", printed, re.MULTILINE), printed
+    of = json.loads(measured.read_text("utf-8"))["tasks"]["stage"]["closed_ended_acoustic_level"]
+    assert of["requests"] == 4
+    assert of["accepted"] <= 4
+    assert 0 < of["cached_tokens"] < of["prompt_tokens"]  # what stands before the metadata was computed once
 
 
 def test_batches_on_a_device() -> None:

@@ -9,17 +9,22 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from sift_ray.config_instruct import UNANSWERABLE_TASKS, WORD_TIMES
+from sift_ray.instruct.unanswerable import TOPICS, askable_topics
 from sift_ray.instruct.verify import verify
-from sift_ray.metadata.categories import ATTRIBUTES
+from sift_ray.metadata.categories import ATTRIBUTES, KEYS
 from sift_ray.metadata.record import Fact
 from sift_ray.pipeline.build import build
 from sift_ray.release.layout import SPLIT_FOLDERS, SPLIT_NAMES, task_folder
-from sift_ray.report.summary import summarise
+from sift_ray.report.summary import as_json, summarise
 from sift_ray.schema import CLOSED_ENDED, LANGUAGES, RELEASE, TASKS
 
 from ..conftest import Job
 
 pytestmark = pytest.mark.integration
+
+ASKED = tuple(task for task in TASKS if task != WORD_TIMES)
+"""The tasks of a job whose config does not name the one that is only done on demand."""
 
 
 def stage_rows(job: Job, stage: str) -> list[dict[str, Any]]:
@@ -42,7 +47,7 @@ def rows(finished_job: Job) -> list[dict[str, Any]]:
 
 def test_every_task_and_language_has_samples(rows: list[dict[str, Any]]) -> None:
     found = Counter((row["task"], row["language"]) for row in rows)
-    assert set(found) == {(task, language) for task in TASKS for language in LANGUAGES}
+    assert set(found) == {(task, language) for task in ASKED for language in LANGUAGES}
 
 
 def test_planned_is_annotated(finished_job: Job) -> None:
@@ -167,6 +172,8 @@ def test_evidence_is_what_the_tables_say(finished_job: Job, rows: list[dict[str,
         if row["task"] in CLOSED_ENDED:
             assert row["evidence"], f"{row['sample_id']} rests on nothing"
         for evidence in row["evidence"]:
+            if evidence["value"] is None:
+                continue
             fact = Fact.from_row(evidence)
             source = annotated[row["utterance_ids"][fact.audio]]
             assert recomputed(source, bins, fact) == fact.value, (row["sample_id"], fact)
@@ -175,16 +182,37 @@ def test_evidence_is_what_the_tables_say(finished_job: Job, rows: list[dict[str,
     assert {"gender", "transcript", "word"} <= set(checked)
 
 
+def is_untold(row: dict[str, Any]) -> bool:
+    """Whether an answer says that something can't be told: the evidence is then a topic without a value."""
+    return any(fact["value"] is None for fact in row["evidence"])
+
+
+def test_what_cannot_be_told_is_known_of_nobody(finished_job: Job, rows: list[dict[str, Any]]) -> None:
+    transcripts = {row["utterance_id"]: row["transcript"] for row in stage_rows(finished_job, "annotations")}
+    untold = [row for row in rows if is_untold(row)]
+    assert untold
+    assert len(untold) < 0.2 * len(rows)
+    for row in untold:
+        assert row["task"] in UNANSWERABLE_TASKS
+        askable = askable_topics(row["language"], transcripts[row["id"]])
+        for fact in row["evidence"]:
+            assert (fact["value"], fact["ordinal"], fact["audio"], fact["position"]) == (None, None, 0, 0)
+            assert fact["key"] in askable
+    assert not set(TOPICS) & set(KEYS)
+
+
 def test_every_closed_ended_answer_says_what_its_evidence_says(rows: list[dict[str, Any]]) -> None:
     """The verifier is given the evidence alone: a claim beyond it would be unknown, one against it false."""
     closed = [row for row in rows if row["task"] in CLOSED_ENDED]
     for row in closed:
         question = row["messages"][0]["content"][-1]["text"]
         answer = row["messages"][1]["content"][0]["text"]
-        evidence = [Fact.from_row(fact) for fact in row["evidence"]]
-        verdict = verify(row["task"], row["language"], question, answer, evidence)
+        evidence = [Fact.from_row(fact) for fact in row["evidence"] if fact["value"] is not None]
+        unknown = [fact["key"] for fact in row["evidence"] if fact["value"] is None]
+        verdict = verify(row["task"], row["language"], question, answer, evidence, unknown=unknown)
         assert verdict.accepted, (row["sample_id"], verdict.reason, verdict.detail, question, answer)
         assert set(verdict.evidence) == set(evidence), row["sample_id"]
+        assert set(verdict.unknown) == set(unknown), row["sample_id"]
 
 
 def test_an_answer_does_not_fit_other_evidence(rows: list[dict[str, Any]]) -> None:
@@ -238,9 +266,20 @@ def test_the_summary_counts_what_is_there(finished_job: Job, rows: list[dict[str
     pairs = summary.stages["instructions"].counts["pairs"]
     accepted = sum(count for label, count in pairs.items() if label.endswith("/accepted"))
     assert accepted == len(rows)
+    told = as_json(summary)
+    assert told["mix"]["all"]["untold"] == sum(map(is_untold, rows))
+    assert {task: part["accepted"] for task, part in told["mix"].items() if task != "all"} == {
+        task: sum(row["task"] == task for row in rows) for task in ASKED
+    }
+    # the templates were all that was asked, so there is but one rung, and no token was made
+    assert {row["rung"] for row in told["yields"]} == {"template"}
+    assert (
+        sum(row["answered"] for row in told["yields"]) == summary.stages["instructions"].counts["requests"]["answered"]
+    )
+    assert told["mix"]["all"]["per_1000_tokens"] is None
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ASKED)
 def test_hugging_face_datasets_loads_every_config(
     finished_job: Job, rows: list[dict[str, Any]], task: str, tmp_path: Path
 ) -> None:

@@ -138,6 +138,7 @@ NOUNS = {  # German nouns of the canonical phrases
     "Tonhöhe", "Tonhöhenvariation", "Intonation", "Sprechgeschwindigkeit", "Tempo", "Lautstärke", "Rauschpegel",
     "Rauschen", "Klarheit", "Nachhall", "Verzerrungsgrad", "Verzerrung", "Sprachqualität", "Phoneme", "Altersgruppe",
     "Teenageralter", "Jahren", "Akzent", "Geschlecht", "Frau", "Mann", "Transkript", "Sprache", "Wort",
+    "Anfangszeit", "Endzeit",
     "Englisch", "Deutsch", "Französisch", "Italienisch", "Spanisch",
 }  # fmt: skip
 ENGLISH_NAMES = {"English", "German", "French", "Italian", "Spanish"}

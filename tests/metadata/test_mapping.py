@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sift_ray.config import BinConfig
 from sift_ray.metadata.accents import display_accent
 from sift_ray.metadata.bins import build_rulers
-from sift_ray.metadata.categories import ATTRIBUTES, CONTENT_KEYS, VALUES, WORD_ATTRIBUTES
+from sift_ray.metadata.categories import ATTRIBUTES, CONTENT_KEYS, TIME_KEYS, VALUES, WORD_ATTRIBUTES
 from sift_ray.metadata.mapping import fact_lists
 from sift_ray.metadata.record import Fact, facts_of
 from sift_ray.metadata.rulers import Rulers
@@ -34,11 +34,14 @@ def measured(column: str) -> st.SearchStrategy[float | None]:
     return odd | st.floats(low, high, width=32)
 
 
+SECONDS = st.none() | st.sampled_from([math.nan, math.inf, 0.0, 59.999]) | st.floats(0, 60, width=32)
 WORDS = st.lists(
     st.fixed_dictionaries(
         {
             "word": st.sampled_from(["one", "zwei", "l'été", "three"]),
             **{a.word_column: measured(a.column) for a in ATTRIBUTES.values() if a.word_column is not None},
+            "start_s": SECONDS,
+            "end_s": SECONDS,
         }
     ),
     max_size=4,
@@ -98,7 +101,14 @@ def judged(rulers: Rulers, key: str, value: float | None, row: Row) -> list[tupl
     return [(ATTRIBUTES[key].labels[place], place)]
 
 
-def expected(rulers: Rulers, row: Row) -> list[Row]:
+def rounded(seconds: float | None) -> list[str]:
+    """A time as it is written, if it is one: the nearest hundredth, the even one of two."""
+    if seconds is None or not math.isfinite(seconds):
+        return []
+    return [f"{round(100 * float(np.float32(seconds))) / 100:.2f}"]
+
+
+def expected(rulers: Rulers, row: Row, *, times: bool = False) -> list[Row]:
     """The facts of one row, one after another."""
     made: list[tuple[str, str, int | None, int]] = []
     for key, attribute in ATTRIBUTES.items():
@@ -117,6 +127,8 @@ def expected(rulers: Rulers, row: Row) -> list[Row]:
             column = ATTRIBUTES[key].word_column
             assert column is not None
             made += [(key, *known, word["position"]) for known in judged(rulers, key, word[column], row)]
+        for key in TIME_KEYS if times else ():
+            made += [(key, seconds, None, word["position"]) for seconds in rounded(word[key])]
     return [
         {"key": key, "value": value, "ordinal": ordinal, "audio": 0, "position": position}
         for key, value, ordinal, position in made
@@ -137,6 +149,34 @@ def test_facts_are_those_of_the_plain_rules(rulers: Rulers, rows: list[Row]) -> 
     read = facts_of(table, rulers)
     assert read == [[Fact.from_row(fact) for fact in facts] for facts in wanted]
     assert [[fact.to_row() for fact in facts] for facts in read] == wanted
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=TABLES)
+def test_words_come_with_their_times_where_asked_for(rulers: Rulers, rows: list[Row]) -> None:
+    table = table_of(rows)
+    made = fact_lists(table, rulers, times=True)
+    made.validate(full=True)
+    wanted = [expected(rulers, row, times=True) for row in rows]
+    assert made.to_pylist() == wanted
+    assert facts_of(table, rulers, times=True) == [[Fact.from_row(fact) for fact in facts] for facts in wanted]
+
+
+def test_a_word_without_times_has_none(rulers: Rulers) -> None:
+    words = [
+        {"word": "one", "position": 1, "start_s": 0.125, "end_s": None},
+        {"word": "two", "position": 2, "start_s": math.nan, "end_s": 12.3456},
+    ]
+    table = table_of([{"corpus": "large", "language": "pl", "words": words}])
+    assert facts_of(table, rulers, times=True) == [
+        [
+            Fact("word", "one", 0, 1),
+            Fact("start_s", "0.12", 0, 1),
+            Fact("word", "two", 0, 2),
+            Fact("end_s", "12.35", 0, 2),
+        ]
+    ]
+    assert {fact.key for fact in facts_of(table, rulers)[0]} == {"word"}
 
 
 @settings(max_examples=40, deadline=None)

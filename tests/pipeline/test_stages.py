@@ -1,20 +1,10 @@
 from pathlib import Path
-from typing import Any
 
-import pyarrow as pa
 import pytest
 
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
-from sift_ray.pipeline.stages import (
-    annotate_stage,
-    instruct_stage,
-    plan_stage,
-    summarise_annotations,
-    summarise_instructions,
-    summarise_utterances,
-)
-from sift_ray.schema import ANNOTATIONS, INSTRUCTIONS, UTTERANCES
+from sift_ray.pipeline.stages import annotate_stage, instruct_stage, plan_stage
 
 
 @pytest.fixture
@@ -145,112 +135,38 @@ def test_instructions_depend_on_prompts_bins_and_sampling(text: str) -> None:
         assert mark(config(text, f"instruct.{key}")) == mark(plain)
 
 
-def utterance(number: int, **more: Any) -> dict[str, Any]:
-    base = {
-        "unit_id": number,
-        "utterance_id": f"u{number}",
-        "corpus": "c",
-        "data_source": "c_en",
-        "language": "en",
-        "split": "train",
-        "duration_s": 3600.0,
-        "status": "ok",
-    }
-    return {**base, **more}
+SERVED = "instruct={{engine: openai, models: {{default: a/b}}, {}}}"
 
 
-def bad(number: int, stage: str, reason: str) -> dict[str, Any]:
-    return utterance(number, status="rejected", reject_stage=stage, reject_reason=reason, duration_s=None)
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("instruct.vllm.start_attempts=1", "instruct.vllm.start_attempts=9"),
+        (SERVED.format("openai: {base_url: http://one:1}"), SERVED.format("openai: {base_url: http://two:2}")),
+        (
+            SERVED.format("openai: {concurrency: 9}"),
+            SERVED.format("openai: {retries: 9, api_key_env: KEY}"),
+        ),
+        # of an engine that is not used
+        ("instruct.openai.structured=none", "instruct.openai.structured=json_schema"),
+        (SERVED.format("vllm: {dtype: float16}"), SERVED.format("vllm: {dtype: auto}")),
+    ],
+)
+def test_how_an_engine_is_reached_does_not_change_what_is_written(text: str, before: str, after: str) -> None:
+    one, two = (instruct_stage(config(text, override), "a", "b", {}, {}) for override in (before, after))
+    assert one.fingerprint == two.fingerprint
 
 
-def test_utterances_are_counted_by_corpus_language_and_split() -> None:
-    rows = [utterance(1), utterance(2, split="dev", duration_s=None), bad(3, "plan", "missing_audio")]
-    counts = summarise_utterances(pa.Table.from_pylist(rows, schema=UTTERANCES))
-    assert counts == {
-        "status": {"ok": 2, "rejected": 1},
-        "utterances": {"c/en/train": 1, "c/en/dev": 1},
-        "hours": {"c/en/train": 1.0},
-        "rejects": {"plan/missing_audio": 1},
-    }
-
-
-def test_annotations_count_what_was_not_aligned_and_not_measured() -> None:
-    rows = [
-        utterance(1, words=[], pitch_median_hz=120.0, null_reasons=[]),
-        utterance(2, alignment_reason="low_confidence", null_reasons=["c50_db:too_short", "snr_db:too_short"]),
-        utterance(3, alignment_reason="low_confidence", null_reasons=["c50_db:too_short"]),
-        bad(4, "decode", "silent"),
-    ]
-    counts = summarise_annotations(pa.Table.from_pylist(rows, schema=ANNOTATIONS))
-    assert counts["aligned"] == {"en": 1}
-    assert counts["unaligned"] == {"en/low_confidence": 2}
-    assert counts["unknown"] == {"c50_db:too_short": 2, "snr_db:too_short": 1}
-    assert counts["rejects"] == {"decode/silent": 1}
-
-
-def test_words_are_counted_where_there_are_transcripts_and_oov_where_there_is_a_dictionary() -> None:
-    rows = [
-        utterance(1, phonemes="hələʊ wɜːld", oov_words=1, unpronounced_words=1),
-        utterance(2, phonemes=None, oov_words=2, unpronounced_words=2),
-        utterance(3),  # no transcript
-        utterance(4, language="de", phonemes="halo", unpronounced_words=0),
-        bad(5, "decode", "silent"),
-    ]
-    counts = summarise_annotations(pa.Table.from_pylist(rows, schema=ANNOTATIONS))
-    assert counts["lexicon"] == {
-        "en/words": 5,
-        "en/oov": 3,
-        "en/unpronounced": 3,
-        "de/words": 1,
-        "de/unpronounced": 0,
-    }
-
-
-def test_instructions_count_pairs_rules_and_tokens() -> None:
-    def row(number: int, *pairs: tuple[bool, str | None], **more: Any) -> dict[str, Any]:
-        return {
-            "unit_id": number,
-            "task": "open_ended",
-            "language": "de",
-            "split": "train",
-            "data_source": "c_de",
-            "utterance_ids": ["u"],
-            "audio_uris": ["/u.wav"],
-            "model": "org/model",
-            "prompt_hash": "0",
-            "pairs": [
-                {
-                    "question": "q",
-                    "answer": "a",
-                    "accepted": accepted,
-                    "reason": reason,
-                    "evidence": [],
-                    "generator": "org/model",
-                    "attempt": attempt,
-                }
-                for attempt, (accepted, reason) in enumerate(pairs)
-            ],
-            **more,
-        }
-
-    rows = [
-        row(1, (False, "language"), (True, None), finish_reason="stop", prompt_tokens=100, cached_tokens=80),
-        row(2, (False, "language"), (False, "length"), finish_reason="length", generated_tokens=7),
-        row(3),
-    ]
-    counts = summarise_instructions(pa.Table.from_pylist(rows, schema=INSTRUCTIONS))
-    assert counts == {
-        "requests": {"all": 3, "answered": 1},
-        "asked": {"open_ended/org/model": 3},
-        "pairs": {"open_ended/de/org/model/accepted": 1, "open_ended/de/org/model/rejected": 3},
-        "rejects": {"open_ended/language": 2, "open_ended/length": 1},
-        "attempts": {"open_ended/0/rejected": 2, "open_ended/1/accepted": 1, "open_ended/1/rejected": 1},
-        "finish": {"stop": 1, "length": 1, "unknown": 1},
-        "tokens": {"prompt": 100, "cached": 80, "generated": 7},
-    }
-
-
-def test_an_empty_shard_counts_nothing() -> None:
-    counts = summarise_instructions(INSTRUCTIONS.empty_table())
-    assert counts["requests"] == {"all": 0, "answered": 0}
-    assert counts["pairs"] == {}
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (SERVED.format("openai: {structured: none}"), SERVED.format("openai: {structured: json_schema}")),
+        ("instruct.retries=1", "instruct.retries=2"),
+        ("instruct.judge={}", "instruct.judge={threshold: 9}"),
+        ("instruct.vllm.dtype=auto", "instruct.vllm.dtype=float16"),
+        ("instruct.tasks.open_ended.unanswerable=0", "instruct.tasks.open_ended.unanswerable=1"),
+    ],
+)
+def test_what_an_engine_is_asked_for_does(text: str, before: str, after: str) -> None:
+    one, two = (instruct_stage(config(text, override), "a", "b", {}, {}) for override in (before, after))
+    assert one.fingerprint != two.fingerprint

@@ -115,6 +115,7 @@ def test_folders_are_those_of_the_reference() -> None:
         == "EvalSIFT/closed_ended/word_align/de/part-00007.parquet"
     )
     assert shard_path("dev", "open_ended", "fr", 0) == "dev/open_ended/fr/part-00000.parquet"
+    assert task_folder("closed_ended_word_align_numeric") == "closed_ended/word_align_numeric"
     assert task_folder("controllable_generation") == "controllable_generation"
 
 

@@ -70,7 +70,7 @@ def test_a_group_that_another_ruler_judges_is_told_and_counted_there() -> None:
     assert "too few to judge by: the group is judged by average_pitch, all corpora, female" in small
     assert "very low pitch" not in small  # a ruler that judges nobody is named, and no more
     assert "very low pitch" in section(printed(idle=True), "average_pitch, mls, female")
-    assert "2   66.7%" in section(text, "average_pitch, all corpora, female: 54 of 55")
+    assert "2  66.7%" in section(text, "average_pitch, all corpora, female: 54 of 55")
     assert "judges no value here" in section(text, "average_pitch, all corpora, all speakers")
 
 

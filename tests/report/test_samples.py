@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner
 
-from sift_ray.cli import CONFIG_WRONG, app
+from sift_ray.cli import CONFIG_WRONG, JOB_FAILED, app
 from sift_ray.report.samples import Sample, Wanted, draw_samples, render
 from sift_ray.schema import INSTRUCTIONS, TASKS
 from sift_ray.storage import LocalRoot, StorageError, put_json
@@ -57,11 +57,13 @@ def job(root: LocalRoot, waves: Sequence[Sequence[Mapping[str, Any]] | None]) ->
         if rows is None:
             continue
         pairs: Counter[str] = Counter()
+        untold: Counter[str] = Counter()
         for row in rows:
             for pair in row["pairs"]:
-                fate = "accepted" if pair["accepted"] else "rejected"
-                pairs[f"{row['task']}/{row['language']}/some/model/{fate}"] += 1
-        write_wave(root, "instructions", number, rows, INSTRUCTIONS, {"pairs": dict(pairs)})
+                if pair["accepted"] and any(fact["value"] is None for fact in pair["evidence"]):
+                    untold[f"{row['task']}/{row['language']}/first"] += 1
+                pairs[f"{row['task']}/{row['language']}/first/{pair['reason'] or 'accepted'}"] += 1
+        write_wave(root, "instructions", number, rows, INSTRUCTIONS, {"pairs": dict(pairs), "untold": dict(untold)})
     return root
 
 
@@ -96,7 +98,7 @@ def test_a_limit_beyond_what_is_there_gives_all(root: LocalRoot) -> None:
 
 
 def test_only_what_was_asked_for(root: LocalRoot) -> None:
-    wanted = Wanted(frozenset({"open_ended"}), frozenset({"de"}), frozenset({False}), 4)
+    wanted = Wanted(frozenset({"open_ended"}), frozenset({"de"}), frozenset({False}), limit=4)
     samples = draw_samples(root, wanted)
     assert cells(samples) == {("open_ended", False): 4}
     assert {sample.language for sample in samples} == {"de"}
@@ -104,9 +106,48 @@ def test_only_what_was_asked_for(root: LocalRoot) -> None:
         draw_samples(root, Wanted(languages=frozenset({"fr"})))
 
 
+def refused(unit: int, *rules: str) -> dict[str, Any]:
+    """A row with an accepted pair and one for each of `rules`."""
+    made = a_row(unit, "open_ended")
+    rejects = [{**a_pair(rule, accepted=False), "reason": rule} for rule in rules]
+    return {**made, "pairs": [*made["pairs"][:1], *rejects]}
+
+
+def test_only_what_a_rule_refused(tmp_path: Path) -> None:
+    rows = [refused(unit, "echo", "negation", "false_claim") for unit in range(6)]
+    root = job(LocalRoot(tmp_path), [rows[:3], [refused(9, "echo")], rows[3:]])
+    only = frozenset({False})
+    samples = draw_samples(root, Wanted(fates=only, rules=frozenset({"negation"})))
+    assert [sample.pair["reason"] for sample in samples] == ["negation"] * 6
+    assert len(draw_samples(root, Wanted(fates=only, rules=frozenset({"negation"}), limit=2))) == 2
+    several = draw_samples(root, Wanted(fates=only, rules=frozenset({"negation", "echo"}), limit=50))
+    assert Counter(sample.pair["reason"] for sample in several) == {"negation": 6, "echo": 7}
+    with pytest.raises(StorageError, match="rejected for hedge; there are echo 7, false_claim 6, negation 6"):
+        draw_samples(root, Wanted(fates=only, rules=frozenset({"hedge"})))
+    # accepted pairs stay where they are wanted too
+    both = draw_samples(root, Wanted(rules=frozenset({"echo"}), limit=50))
+    assert cells(both) == {("open_ended", True): 7, ("open_ended", False): 7}
+
+
+def test_only_what_says_that_it_cannot_be_told(tmp_path: Path) -> None:
+    def untold(unit: int) -> dict[str, Any]:
+        row = refused(unit, "echo")
+        evidence = [{"key": "name", "value": None, "audio": 0, "position": 0}]
+        return {**row, "pairs": [*row["pairs"], {**row["pairs"][0], "evidence": evidence}]}
+
+    root = job(LocalRoot(tmp_path), [[refused(unit, "echo") for unit in range(5)], [untold(7), untold(8)], [untold(9)]])
+    samples = draw_samples(root, Wanted(untold=True))
+    assert cells(samples) == {("open_ended", True): 3}
+    assert all(sample.pair["evidence"][0]["value"] is None for sample in samples)
+    assert cells(draw_samples(root, Wanted(limit=50))) == {("open_ended", True): 11, ("open_ended", False): 8}
+    without = job(LocalRoot(tmp_path / "without"), [[refused(1)]])
+    with pytest.raises(StorageError, match="no such pairs"):
+        draw_samples(without, Wanted(untold=True))
+
+
 def test_a_language_of_one_wave_alone_is_found_whichever_is_read_first(tmp_path: Path) -> None:
     english, german = (a_row(unit, "open_ended") for unit in (0, 1))
-    wanted = Wanted(frozenset({"open_ended"}), frozenset({"en", "de"}), frozenset({True}), 1)
+    wanted = Wanted(frozenset({"open_ended"}), frozenset({"en", "de"}), frozenset({True}), limit=1)
     for number, waves in enumerate(([[english], [german]], [[german], [english]])):
         assert len(draw_samples(job(LocalRoot(tmp_path / str(number)), waves), wanted)) == 1
 
@@ -148,6 +189,16 @@ def test_a_prompt_of_two_lines_that_a_recording_answers_stays_readable(root: Loc
     assert "Q  Speak softly. | Text: hello\n    A  (the recording)\n" in text
 
 
+def test_what_cannot_be_told_and_a_judges_score_are_printed(root: LocalRoot) -> None:
+    (sample,) = draw_samples(root, Wanted(frozenset({"open_ended"}), fates=frozenset({True}), limit=1))
+    untold = [{"key": "name", "value": None, "audio": 0, "position": 0}]
+    pair = {**sample.pair, "evidence": untold, "score": 7.5}
+    text = printed([Sample(0, sample.task, "en", ("a",), pair)])
+    assert "=  name: can't be told\n" in text
+    assert "(template, score 7.5)" in text
+    assert "score" not in printed([Sample(0, sample.task, "en", ("a",), {**pair, "score": None})])
+
+
 def test_without_instructions_the_way_on_is_told(tmp_path: Path) -> None:
     root = LocalRoot(tmp_path)
     with pytest.raises(StorageError, match="sift-ray build"):
@@ -163,6 +214,21 @@ def test_the_command(root: LocalRoot, tmp_path: Path) -> None:
     assert told.exit_code == 0
     assert told.stdout.count("✗") == 2
     assert "accepted" not in told.stdout
+    ruled = CliRunner().invoke(app, ["samples", str(config), "--limit", "1", "--reason", "false_claim"])
+    assert ruled.exit_code == 0
+    assert ruled.stdout.count("✗  false_claim") == len(TASKS)
+    assert "accepted" not in ruled.stdout
+    senseless = CliRunner().invoke(app, ["samples", str(config), "--accepted", "--reason", "false_claim"])
+    assert senseless.exit_code == CONFIG_WRONG
+    assert "drop one of them" in senseless.stderr
+    none = CliRunner().invoke(app, ["samples", str(config), "--untold"])
+    assert none.exit_code == JOB_FAILED
+    assert "no such pairs" in none.stderr
+    for other in (["--rejected"], ["--reason", "false_claim"]):
+        assert CliRunner().invoke(app, ["samples", str(config), "--untold", *other]).exit_code == CONFIG_WRONG
+    unknown = CliRunner().invoke(app, ["samples", str(config), "--reason", "poetry"])
+    assert unknown.exit_code == JOB_FAILED
+    assert "no pair was rejected for poetry; there are false_claim" in unknown.stderr
     wrong = CliRunner().invoke(app, ["samples", str(config), "--task", "poetry"])
     assert wrong.exit_code == CONFIG_WRONG
     assert "there is no such task; there are closed_ended_acoustic_level" in wrong.stderr

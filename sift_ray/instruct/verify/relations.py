@@ -66,6 +66,8 @@ def check_relation(
     said = reading.words(hit)
     evidence: list[Fact] = []
     kinds = hit.kinds()
+    if not audios and kind == "same" and len(refs) == 1 and any(c.hit.start == hit.end for c in reading.claims):
+        return []  # of one word, "stays moderate" says no more than "is moderate"
     if not audios and kind in _EXTREMES.values() and len(refs) > 1 and kinds & _EXTREMES.keys():
         return []  # "plus aigu" of two words is the comparative, which is checked too
     if not audios and len(refs) == 1 and len(refs[0].places) == 1:

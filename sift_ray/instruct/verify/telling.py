@@ -16,6 +16,16 @@ from sift_ray.metadata.record import Fact
 
 _NEAR: Final = 5
 """So many words around a negation are what it denies."""
+_TURNS: Final = {
+    "en": "first then next before followed later afterwards subsequently finally initially",
+    "de": "zuerst zunächst erst dann danach darauf daraufhin anschließend später bevor gefolgt",
+    "fr": "d'abord abord puis ensuite avant enfin suivi suivie",
+    "it": "prima dapprima inizio poi quindi infine seguito seguita successivamente",
+    "es": "primero principio antes luego finalmente continuación seguido seguida",
+}
+"""Words that tell of one speaker before the other."""
+_BACKWARDS: Final = "after following nach nachdem zuvor vorher après dopo después tras"
+"""Words that may tell of the later one first."""
 
 
 def spoken_words(reading: Reading, words: Lexicon, known: Known) -> list[Token]:
@@ -27,16 +37,23 @@ def spoken_words(reading: Reading, words: Lexicon, known: Known) -> list[Token]:
     ]
 
 
-def check_speakers(reading: Reading, refs: Sequence[Ref], asked: Sequence[Ref], words: Lexicon, known: Known) -> None:
+def check_speakers(
+    reading: Reading, refs: Sequence[Ref], asked: Sequence[Ref], words: Lexicon, known: Known
+) -> list[Fact]:
     """Refuse words put into the mouth of the other of two speakers.
 
     What is said belongs to the audio named before it in its sentence, or behind it where the sentence begins with
     what is said; where none is named, to the one named last, or that the question is about.
 
+    Returns:
+        The transcripts that words outside quotations are told of, as no other audio's.
+
     Raises:
         Refused: `false_claim`.
     """
     tokens = reading.text.tokens
+    evidence: list[Fact] = []
+    _check_turns(reading, refs)
     said: list[tuple[int, tuple[str, ...]]] = []
     for number, quote in enumerate(reading.text.quotes):
         if quote:
@@ -56,9 +73,24 @@ def check_speakers(reading: Reading, refs: Sequence[Ref], asked: Sequence[Ref], 
         if not near and len(asked) == 1 and len(asked[0].runs) == 1:
             near = list(asked)
         for audio in {place.audio for ref in near for place in ref.places}:
-            transcript = known.transcripts.get(audio, [])
-            if not _within(run, transcript) and any(_within(run, other) for other in known.transcripts.values()):
+            holders = [holder for holder, other in known.transcripts.items() if _within(run, other)]
+            if holders and audio not in holders:
                 raise Refused("false_claim", f"{' '.join(run)!r} is said in the other audio")
+            fact = known.get(Place(audio), "transcript")
+            if holders == [audio] and tokens[start].quote < 0 and fact is not None:
+                evidence.append(fact)
+    return evidence
+
+
+def _check_turns(reading: Reading, refs: Sequence[Ref]) -> None:
+    """Refuse speakers told one after the other, and named by nothing but what they are, in another order than given."""
+    people = {claim.hit.start for claim in reading.claims if claim.readings[0][0] == "gender"}
+    audios = [ref.places[0].audio for ref in refs if ref.start in people]
+    own = {token.text for token in reading.text.tokens if token.quote < 0}
+    if len(set(audios)) > 1 and (
+        not own.isdisjoint(_BACKWARDS.split()) or (audios[0] and not own.isdisjoint(_TURNS[reading.language].split()))
+    ):
+        raise Refused("ambiguous_claim", "one speaker is told of after the other: in which order?")
 
 
 def _within(run: Sequence[str], transcript: Sequence[str]) -> bool:
@@ -136,7 +168,8 @@ def told_unquoted(reading: Reading, question: Reading, words: Lexicon, known: Kn
     Numbers must stand before the words they are said with.
     """
     asked = set(question.text.words)
-    covered = {i for hit in reading.hits for i in range(hit.start, hit.end)}
+    # (what cannot be known by itself, a trade, is vouched for by the transcript here)
+    covered = {i for hit in reading.hits if "unknowable" not in hit.kinds() for i in range(hit.start, hit.end)}
     tokens = reading.text.tokens
     for audio, said in known.transcripts.items():
         inside = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sift_ray.instruct.verify import content, resting, telling, wording
+from sift_ray.config_instruct import WORD_TIMES
+from sift_ray.instruct.verify import content, resting, roles, telling, wording
 from sift_ray.instruct.verify.assertions import (
     ACOUSTIC,
     COMPARISON,
@@ -28,6 +29,7 @@ from sift_ray.instruct.verify.question import (
     spoken_of,
 )
 from sift_ray.instruct.verify.text import Text, read
+from sift_ray.instruct.verify.times import check_times
 from sift_ray.instruct.verify.unanswerable import check_unanswerable
 from sift_ray.instruct.verify.verdict import Refused, Verdict
 from sift_ray.instruct.verify.wording import Duplicates, Limits
@@ -87,6 +89,8 @@ def verify(
     try:
         if unknown:
             untold = check_unanswerable(lexicon(language), question, answer, unknown)
+        elif task == WORD_TIMES:
+            evidence = _timed(lexicon(language), question, answer, facts, focus)
         elif task == CONTROLLABLE:
             evidence = _controllable(lexicon(language), question, facts, focus)
         else:
@@ -141,15 +145,17 @@ def _answered(
     content.check_languages(said_reading)
     if free:
         telling.check_denied(said_reading, words, known)
+        roles.check_roles(said_reading, asked_reading, words, known)
     if task == CONTENT and all(fact.key != "transcript" for fact in evidence):
         evidence += telling.told_unquoted(said_reading, asked_reading, words, known)
     if task == COMPARISON:
-        telling.check_speakers(said_reading, refs_of(task, said_reading, known)[0], asked.refs, words, known)
+        evidence += telling.check_speakers(
+            said_reading, refs_of(task, said_reading, known)[0], asked.refs, words, known
+        )
     allowed = known.phonemes if task == ACOUSTIC else known.written
     if not is_polar(asked_reading, words):
         allowed |= set(asked_text.words)  # (what is asked for by yes or no is not vouched for by asking)
-    limits = _LIMITS.get(task, wording.CLOSED)
-    wording.check_familiar(said_reading, words, allowed, limits.strange)
+    wording.check_familiar(said_reading, words, allowed, _LIMITS.get(task, wording.CLOSED).strange)
     wording.check_familiar(asked_reading, words, known.vocabulary, wording.QUESTION.strange)
     _check_left(task, said_reading, known)
     resting.check_mentions(said_reading, evidence, known)
@@ -159,6 +165,18 @@ def _answered(
     resting.check_rests(task, asked_reading, asked, evidence, focus, known)
     resting.check_tells(task, asked_reading, evidence, known)
     return evidence + _words_named((asked_reading, said_reading), evidence, known)
+
+
+def _timed(words: Lexicon, question: str, answer: str, facts: Sequence[Fact], focus: Sequence[str]) -> list[Fact]:
+    """Check a pair about when words are spoken; what else it might say is not understood, and so refused."""
+    asked, said = (read(text, words.language, words.boundaries) for text in (question, answer))
+    _check_forms(question, asked, answer, said, wording.CLOSED)
+    if not is_question(question, asked, words):
+        raise Refused("not_a_question", f"{question[:80]!r}")
+    evidence = check_times(asked, said, words, known_of(tuple(facts), words.language))
+    if focus and not {fact.key for fact in evidence} & set(focus):
+        raise Refused("off_focus", f"it does not speak of {', '.join(focus)}")
+    return evidence
 
 
 def _words_named(readings: Sequence[Reading], evidence: Sequence[Fact], known: Known) -> list[Fact]:

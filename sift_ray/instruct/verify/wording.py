@@ -37,8 +37,13 @@ _ENDING: Final = 3
 _DOUBLED_LETTERS: Final = 5  # (shorter words may stand twice: "nous nous", "die die")
 """So many transcript words in a row count as said, unquoted too."""
 
+_UNSEEN: Final = (
+    r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    r"\u2060-\u206f\u3164\ud800-\uf8ff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\uffff\U000e0000-\U0010ffff"
+)
+"""Characters that are not seen or turn others round: controls, joiners, directions, tags, private use."""
 _MARKUP: Final = re.compile(
-    r"^\s*[\W]*[aqAQ]\s*:|[\x00-\x08\x0b-\x1f\x7f\u200b-\u200f\u202a-\u202e\ufeff]|<[^>\n]{0,80}>|https?://|[{}\[\]`|\\]|_\w+_|\w_\w"
+    rf"^\s*[\W]*[aqAQ]\s*:|[{_UNSEEN}]|[<>]|&#?\w{{1,10}};|https?://|[{{}}\[\]`|\\]|_\w+_|\w_\w"
 )
 _WORD: Final = re.compile(r"\w+")
 
@@ -140,6 +145,7 @@ def check_names(reading: Reading, words: Lexicon, known: Known) -> None:
             token.raw.endswith("'")
             or token.text in words.known
             or token.text in known.vocabulary
+            or (german and _inflected(token.text, known.vocabulary))
             or token.text in ("i", "i'm", "i'd")
         ):
             continue
@@ -198,9 +204,13 @@ def _inflected(word: str, known: frozenset[str]) -> bool:
 
 def alike(one: str, other: str) -> bool:
     """Say whether two words may be forms of one: the same but for their endings."""
-    shorter = min(len(one), len(other))
-    stem = max(_STEM, max(len(one), len(other)) - _ENDING)
-    return one == other or (shorter >= stem and one[:stem] == other[:stem])
+    if one == other:
+        return True
+    if one[:1] != other[:1]:
+        return False
+    shorter, longer = sorted((len(one), len(other)))
+    stem = max(_STEM, longer - _ENDING)
+    return shorter >= stem and one[:stem] == other[:stem]
 
 
 def squeezed(text: str) -> str:

@@ -1,0 +1,114 @@
+import asyncio
+import json
+import os
+
+import pyarrow as pa
+import pytest
+
+from sift_ray.config_instruct import InstructConfig
+from sift_ray.instruct.engine import EngineStartError
+from sift_ray.instruct.prompts import judge_hash
+from sift_ray.instruct.requests import ACOUSTIC, OPEN_ENDED, Request
+from sift_ray.metadata.record import Fact
+from sift_ray.pipeline.instruct import Answering, data_file_hashes
+from sift_ray.schema import INSTRUCTIONS, LANGUAGES, REQUESTS
+
+from ..instruct.chat_server import ChatServer, chat, error, serving
+
+ANSWER = json.dumps({"q": "How fast does this person speak?", "a": "The person speaks very slowly."})
+
+
+class Counted:
+    """Progress, counted here."""
+
+    rows = 0
+
+    def add(self, rows: int) -> None:
+        self.rows += rows
+
+
+def request(unit: int, task: str = ACOUSTIC) -> Request:
+    facts = (Fact("speaking_rate", "very slowly"),)
+    return Request(
+        unit, task, "en", "train", "vctk_en", ("u",), ("/u.wav",), "openai", facts, ("speaking_rate",), 1, unit
+    )
+
+
+def answering(server: ChatServer, progress: Counted, **more: object) -> Answering:
+    config = InstructConfig.model_validate(
+        {
+            "engine": "openai",
+            "models": {"default": "writer"},
+            "openai": {"base_url": server.url, "retries": 0, "timeout_s": 5},
+            "retries": 0,
+            **more,
+        }
+    )
+    return Answering(config, "writer", progress)  # type: ignore[arg-type]
+
+
+def answered(actor: Answering, *requests: Request) -> list[dict[str, object]]:
+    batch = pa.Table.from_pylist([one.to_row() for one in requests], schema=REQUESTS)
+
+    async def answer() -> pa.Table:
+        (table,) = [table async for table in actor(batch)]
+        return table
+
+    table = asyncio.run(answer())
+    assert table.schema.equals(INSTRUCTIONS)
+    rows: list[dict[str, object]] = table.to_pylist()
+    return rows
+
+
+def test_a_server_answers_a_batch_and_its_other_model_judges() -> None:
+    with serving("writer", "judge") as server:
+        server.script = [chat("{}"), chat("{}")]  # what the two engines ask at their start
+        server.always = chat(ANSWER)
+        progress = Counted()
+        judge = {"model": "judge", "tasks": ["open_ended", "acoustic_level"], "threshold": 9}
+        rows = answered(answering(server, progress, judge=judge), request(1), request(2, OPEN_ENDED))
+    assert progress.rows == 2
+    assert [row["model"] for row in rows] == ["writer"] * 2
+    assert [asked["model"] for asked in server.asked[:2]] == ["writer", "judge"]
+    # the judge speaks like the writer here, so that it gives no score
+    reasons = [pair["reason"] for row in rows for pair in row["pairs"]]  # type: ignore[attr-defined]
+    assert reasons == ["judge_unreadable"] * 2
+    assert sorted(asked["model"] for asked in server.asked[2:]) == ["judge", "judge", "writer", "writer"]
+    assert [row["prompt_tokens"] for row in rows] == [200, 200]
+
+
+def test_engines_start_once_and_not_before_they_are_needed() -> None:
+    with serving("writer") as server:
+        server.always = chat(ANSWER)
+        actor = answering(server, Counted())
+        assert server.keys == []
+        (row,) = answered(actor, request(1))
+        assert row["pairs"][0]["accepted"]  # type: ignore[index]
+
+
+def test_a_server_that_is_not_there_stops_the_job_with_a_sentence() -> None:
+    with serving("writer") as server:
+        actor = answering(server, Counted())
+    with pytest.raises(EngineStartError, match="no server answers"):
+        answered(actor, request(1))
+
+
+def test_the_actor_leaves_when_its_server_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Left(BaseException):
+        pass
+
+    def leave(status: int) -> None:
+        assert status == 1
+        raise Left
+
+    monkeypatch.setattr(os, "_exit", leave)
+    with serving("writer") as server:
+        server.script = [chat("{}")]
+        server.always = error(404, "the model `writer` does not exist")
+        with pytest.raises(Left):
+            answered(answering(server, Counted()), request(1))
+
+
+def test_the_judges_prompts_are_among_what_the_stage_is_made_from() -> None:
+    hashes = data_file_hashes()
+    assert {hashes[f"prompts.judge.{language}"] for language in LANGUAGES} == {judge_hash(lang) for lang in LANGUAGES}
