@@ -73,7 +73,8 @@ def _markers(tokenizer: Any) -> tuple[str, ...]:
     Many chat templates' turn markers are among the added tokens, but not among those called special.
     """
     added: Sequence[str] = list(tokenizer.get_added_vocab()) if hasattr(tokenizer, "get_added_vocab") else []
-    return tuple(sorted({t for t in (*tokenizer.all_special_tokens, *added) if len(t.strip()) > 1}, key=len)[::-1])
+    markers = {token for token in (*tokenizer.all_special_tokens, *added) if len(token.strip()) > 1}
+    return tuple(sorted((marker for marker in markers if not marker.isalnum()), key=len, reverse=True))
 
 
 def _takes_system_turn(name: str, tokenizer: Any) -> bool:

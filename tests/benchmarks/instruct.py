@@ -13,7 +13,8 @@ SmolLM2 on CPU with the demo's settings, on requests planned from synthetic anno
 The first three ask vLLM the same: tokens, sampling, grammars, the engine's arguments and threads. In each the engine
 first answers a request of every task and language, which is not counted: importing, loading, the first grammars and
 the prompts' common beginnings are then done. The clock runs from there, in `bare` until the call returns, else until
-the last Parquet file is written. So stragglers, Ray, reading, verifying and writing count, start-up does not.
+the last Parquet file is written. So stragglers, Ray, parsing, verifying and writing count; start-up does not, nor what
+is done before it: the stage plans a wave's requests first.
 """
 
 from __future__ import annotations

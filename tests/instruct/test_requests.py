@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sift_ray.config import InstructConfig
-from sift_ray.config_instruct import UNANSWERABLE_TASKS
+from sift_ray.config_instruct import UNANSWERABLE_TASKS, WORD_TIMES
 from sift_ray.instruct.requests import (
     COMPARISON,
     CONTROLLABLE,
