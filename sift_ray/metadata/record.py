@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import pyarrow as pa
 
-from sift_ray.metadata.categories import ATTRIBUTES, CONTENT_KEYS, WORD_KEY, ordinal_of
+from sift_ray.metadata.categories import ATTRIBUTES, CONTENT_KEYS, TIME_KEYS, WORD_KEY, ordinal_of
 from sift_ray.metadata.mapping import OrdinalSource, fact_lists
 from sift_ray.metadata.phrases import phrases
 
@@ -54,13 +54,13 @@ def facts_of(table: pa.Table, rulers: OrdinalSource, *, times: bool = False) -> 
     return [facts[start:end] for start, end in itertools.pairwise(lists.offsets.to_pylist())]
 
 
-_RANK: Mapping[str, int] = {key: rank for rank, key in enumerate((*ATTRIBUTES, *CONTENT_KEYS))}
+_RANK: Mapping[str, int] = {key: rank for rank, key in enumerate((*TIME_KEYS, *ATTRIBUTES, *CONTENT_KEYS))}
 
 
 def record(facts: Iterable[Fact], language: str, audio: int = 0) -> dict[str, Any]:
     """Return the metadata record of one audio, keys and values in `language`, in the reference's order.
 
-    Words become a list under the key for words, each with its position and categories.
+    Words become a list under the key for words, each with its position, times and categories.
     """
     wording = phrases(language)
     utterance: list[Fact] = []

@@ -16,13 +16,10 @@ import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from sift_ray.config import Config, RayConfig
+from sift_ray.pipeline.preflight import check, needs
 from sift_ray.pipeline.progress import RowCounter
 
 log = logging.getLogger(__name__)
-
-
-class ClusterError(RuntimeError):
-    """The cluster can't run the config; the message says what is short."""
 
 
 class RaySession:
@@ -88,46 +85,6 @@ def _connect(config: Config) -> None:
         object_store_memory=None if store is None else int(store * 2**30),
         **quiet,
     )
-
-
-def needs(config: Config, stage: str) -> tuple[float, float]:
-    """Return the logical CPUs and GPUs that a stage (by its folder's name) needs at once, at its smallest pools."""
-    tasks = 1.0  # reading and writing are tasks beside the pools
-    if stage == "annotations":
-        pools = [config.annotate.features.pool, config.annotate.align.pool]
-        tasks += config.annotate.decode.pool.num_cpus
-    elif stage == "instructions" and config.instruct.engine != "template":
-        pools = [config.instruct.pool] * len(set(config.instruct.models.values()))
-    else:
-        pools = []
-    return (
-        tasks + sum(pool.actors[0] * pool.num_cpus for pool in pools),
-        float(sum(pool.actors[0] * pool.num_gpus for pool in pools)),
-    )
-
-
-def check_resources(config: Config, stage: str) -> None:
-    """Stop now rather than wait for ever for resources that the cluster does not have.
-
-    An autoscaling cluster may grow beyond what it shows at the start, so there a shortage is only a warning.
-    """
-    have = ray.cluster_resources()
-    short = [
-        f"{want:g} {name}s, and the cluster has {have.get(name, 0.0):g}"
-        for name, want in zip(("CPU", "GPU"), needs(config, stage), strict=True)
-        if want > have.get(name, 0.0)
-    ]
-    if not short:
-        return
-    pools = {"annotations": "annotate.features.pool and annotate.align.pool", "instructions": "instruct.pool"}
-    advice = f"lower num_cpus or the least number of actors in {pools[stage]}, or raise ray.num_cpus"
-    if needs(config, stage)[1] > have.get("GPU", 0.0):
-        advice = f"set num_gpus to what there is in {pools[stage]} (0: no GPU is used, where device is not cuda)"
-    message = f"{stage} needs at least {'; '.join(short)}: {advice}"
-    if config.ray.address or os.environ.get("RAY_ADDRESS"):
-        log.warning("%s (unless the cluster grows)", message)
-    else:
-        raise ClusterError(message)
 
 
 def _limit(config: RayConfig) -> None:

@@ -10,12 +10,13 @@ import pytest
 
 from sift_ray.config import BinConfig
 from sift_ray.metadata.bins import build_rulers
-from sift_ray.metadata.categories import ATTRIBUTES, KEYS, WORD_ATTRIBUTES, labels_of
+from sift_ray.metadata.categories import ATTRIBUTES, KEYS, TIME_KEYS, WORD_ATTRIBUTES, WORD_KEY, labels_of
 from sift_ray.metadata.phrases import phrases
 from sift_ray.metadata.record import Fact, facts_of, record, render
 from sift_ray.schema import ANNOTATIONS, LANGUAGES, conform
 
 ROWS = 40
+OF_AN_UTTERANCE = [key for key in KEYS if key not in (WORD_KEY, *TIME_KEYS)]
 
 
 def annotations() -> pa.Table:
@@ -80,8 +81,7 @@ def test_words_have_their_categories(facts):
 
 
 def test_the_record_of_all_that_can_be_known_has_the_references_keys():
-    keys = [key for key in KEYS if key != "word"]
-    full = [Fact(key, labels_of(key)[-1] if labels_of(key) else "x") for key in keys]
+    full = [Fact(key, labels_of(key)[-1] if labels_of(key) else "x") for key in OF_AN_UTTERANCE]
     for position, word in ((2, "world"), (1, "hello")):
         full += [Fact(key, labels_of(key)[0], 0, position) for key in reversed(WORD_ATTRIBUTES)]
         full.append(Fact("word", word, 0, position))
@@ -123,7 +123,7 @@ def test_the_record_of_all_that_can_be_known_has_the_references_keys():
 
 @pytest.mark.parametrize("language", [language for language in LANGUAGES if language != "en"])
 def test_the_records_keys_are_localised_and_apart(language):
-    full = [Fact(key, labels_of(key)[0] if labels_of(key) else "x") for key in KEYS if key != "word"]
+    full = [Fact(key, labels_of(key)[0] if labels_of(key) else "x") for key in OF_AN_UTTERANCE]
     full += [Fact("word", "x", 0, 1), *(Fact(key, labels_of(key)[0], 0, 1) for key in WORD_ATTRIBUTES)]
     english, made = record(full, "en"), record(full, language)
     assert len(made) == len(english)
@@ -142,9 +142,15 @@ def test_record_has_the_references_keys_in_order(facts):
     assert [word["position"] for word in made["words"]] == [1, 2]
 
 
+def test_times_of_words_stand_before_their_categories():
+    values = {"end_s": "0.55", "average_pitch": "moderate pitch", "start_s": "0.10", "word": "hello"}
+    made = record([Fact(key, value, 0, 1) for key, value in values.items()], "en")
+    assert list(made["words"][0].values()) == ["hello", 1, "0.10", "0.55", "moderate pitch"]
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_records_in_every_language(language):
-    every = [Fact(key, labels_of(key)[0] if labels_of(key) else "x") for key in KEYS if key != "word"]
+    every = [Fact(key, labels_of(key)[0] if labels_of(key) else "x") for key in OF_AN_UTTERANCE]
     text = render(every, language)
     assert text == render(list(reversed(every)), language)
     assert len(json.loads(text)) == len(every)

@@ -1,0 +1,194 @@
+"""Whether the cluster can ever hold what a stage needs at once, asked before work begins instead of waiting for ever.
+
+What the present nodes hold, runs. Where they are short, it counts who may still add nodes: Ray's autoscaler (v2) is
+asked by its own means whether its node types and limits suffice; on a cluster that has none, a shortage is final; and
+where nobody can tell (autoscaler v1, a platform with one of its own), it is a warning.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import ray
+
+from sift_ray.config import Config
+from sift_ray.config_sections import PoolConfig
+
+log = logging.getLogger(__name__)
+
+_ANSWER_S: Final = 30.0  # the autoscaler looks up every 5 s
+_STAGE_KEYS: Final = {
+    "annotations": "annotate.decode.pool, annotate.features.pool and annotate.align.pool",
+    "instructions": "instruct.pool",
+}
+
+
+class ClusterError(RuntimeError):
+    """The cluster can't run the config; the message says what is short."""
+
+
+@dataclass(frozen=True)
+class Ask:
+    """What each of several actors (or tasks) wants of the one node that it runs on, in logical CPUs and GPUs."""
+
+    what: str
+    """The key of the config that asks for it, or what it does."""
+    cpus: float
+    gpus: float = 0.0
+    count: int = 1
+    """So many run at once, at the least."""
+
+    def fit(self, node: dict[str, float]) -> int:
+        """Return how many of it an empty node of these resources holds, if nothing else runs there."""
+        room = [math.inf]
+        for name, each in self.bundle().items():
+            room.append((node.get(name, 0.0) + 1e-9) // each)
+        return int(min(*room, self.count))
+
+    def bundle(self) -> dict[str, float]:
+        """Return its resources by Ray's names, without those it has no need of."""
+        return {name: each for name, each in (("CPU", self.cpus), ("GPU", self.gpus)) if each > 0}
+
+    def __str__(self) -> str:
+        each = " and ".join(f"{amount:g} {name}{'' if amount == 1 else 's'}" for name, amount in self.bundle().items())
+        return f"{self.what}: {self.count} with {each}" + (" each" if self.count > 1 else "")
+
+
+def asks(config: Config, stage: str) -> list[Ask]:
+    """Return what a stage (by its folder's name) needs at once, at its smallest pools."""
+    needed = [Ask("reading and writing", 1.0)]  # are tasks beside the pools
+    if stage == "annotations":
+        needed.append(Ask("annotate.decode.pool", config.annotate.decode.pool.num_cpus))
+        needed.append(_pool("annotate.features.pool", config.annotate.features.pool))
+        needed.append(_pool("annotate.align.pool", config.annotate.align.pool))
+    elif stage == "instructions" and config.instruct.engine != "template":
+        models = len(set(config.instruct.models.values()))
+        needed.append(_pool("instruct.pool", config.instruct.pool, models))
+    return needed
+
+
+def _pool(key: str, pool: PoolConfig, times: int = 1) -> Ask:
+    return Ask(key, pool.num_cpus, pool.num_gpus, pool.actors[0] * times)
+
+
+def needs(config: Config, stage: str) -> tuple[float, float]:
+    """Return the logical CPUs and GPUs that a stage needs at once, at its smallest pools."""
+    needed = asks(config, stage)
+    return sum(ask.cpus * ask.count for ask in needed), sum(ask.gpus * ask.count for ask in needed)
+
+
+def short_of(needed: Sequence[Ask], nodes: Sequence[dict[str, float]]) -> list[str]:
+    """Return what nodes of these resources lack, as parts of a sentence; nothing if all may run there at once.
+
+    Sums, and how many of one kind fit on the nodes one by one, are looked at; a packing that fails though both hold
+    passes here.
+    """
+    lacking = []
+    for name, unit in (("CPU", 0), ("GPU", 1)):
+        want = sum((ask.cpus, ask.gpus)[unit] * ask.count for ask in needed)
+        have = sum(node.get(name, 0.0) for node in nodes)
+        if want > have + 1e-9:
+            lacking.append(f"{want:g} {name}s, and the cluster has {have:g}")
+    for ask in needed:
+        if (fit := sum(ask.fit(node) for node in nodes)) < ask.count:
+            lacking.append(f"nodes for {ask}, and of those the present nodes, each taken alone, hold {fit}")
+    return lacking
+
+
+def check(config: Config, stage: str, *, joined: bool) -> None:
+    """Stop now if the cluster can never run a stage; warn if it may have to grow first, or nobody can tell.
+
+    Args:
+        config: the job.
+        stage: by its folder's name.
+        joined: the cluster is not of this machine alone: it may have an autoscaler.
+
+    Raises:
+        ClusterError: no node that there is, or that may be added, has room for an actor, or all together have not.
+    """
+    needed = asks(config, stage)
+    lacking = short_of(needed, [node["Resources"] for node in ray.nodes() if node["Alive"]])
+    if not lacking:
+        return
+    message = f"{stage} needs at least {'; '.join(lacking)}"
+    lower = f"lower num_cpus, num_gpus or the least number of actors in {_STAGE_KEYS.get(stage, 'the config')}"
+    if not joined:
+        raise ClusterError(f"{message}: {_locally(needed, lower)}")
+    can_grow = _can_grow(needed)
+    if can_grow is None:
+        log.warning("%s: the job waits until nodes are added. (If none will be, stop it and %s)", message, lower)
+    elif can_grow:
+        log.warning("%s: the job waits for the autoscaler, whose node types have room for it", message)
+    else:
+        raise ClusterError(
+            f"{message}, and it will not grow to hold them: it has no autoscaler, or one without a node type that an "
+            f"actor fits on, or whose max_workers are too few. Add nodes, a node type or workers, or {lower}"
+        )
+
+
+def _locally(needed: Sequence[Ask], lower: str) -> str:
+    have = ray.cluster_resources().get("GPU", 0.0)
+    if sum(ask.gpus * ask.count for ask in needed) > have:
+        return f"{lower} (num_gpus: 0 uses no GPU, where device is not cuda), or join a cluster by ray.address"
+    return f"{lower}, or raise ray.num_cpus"
+
+
+def _can_grow(needed: Sequence[Ask]) -> bool | None:
+    """Return whether the cluster may get room for all of this at once; None: nobody can tell."""
+    try:
+        from ray.autoscaler.v2.utils import is_autoscaler_v2
+
+        if is_autoscaler_v2(fetch_from_server=True):
+            return _autoscaler_says(needed)
+        return False if _has_no_autoscaler() else None
+    except Exception as error:  # these ways into Ray are not all public, and a check must not stop a job that can run
+        log.debug("the autoscaler can't be asked: %s", error)
+        return None
+
+
+def _autoscaler_says(needed: Sequence[Ask]) -> bool | None:
+    """Ask autoscaler v2 to make room, and return whether it can; None: it gave no answer.
+
+    It would make the same room when the stage's actors come, so nothing is started in vain; a request that it can't
+    satisfy starts nothing. The request is withdrawn before returning.
+    """
+    from ray._raylet import GcsClient
+    from ray.autoscaler.sdk import request_resources
+    from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+
+    gcs = GcsClient(ray.get_runtime_context().gcs_address)
+
+    def status() -> GetClusterStatusReply:
+        return GetClusterStatusReply.FromString(gcs.get_cluster_status(timeout_s=10))
+
+    request_resources(bundles=[ask.bundle() for ask in needed for _ in range(ask.count)])
+    try:
+        asked = status().cluster_resource_state.cluster_resource_state_version
+        end = time.monotonic() + _ANSWER_S
+        while time.monotonic() < end:
+            state = status().autoscaling_state
+            if state.last_seen_cluster_resource_state_version > asked:  # it has seen the request
+                return not state.infeasible_cluster_resource_constraints
+            time.sleep(0.5)
+        return None
+    finally:
+        request_resources(bundles=[])
+
+
+def _has_no_autoscaler() -> bool:
+    """Return whether the cluster's nodes were started by hand, as far as autoscaler v1 or its stand-in reports it."""
+    from ray._private.ray_constants import DEBUG_AUTOSCALING_STATUS
+    from ray.experimental.internal_kv import _internal_kv_get
+
+    status = _internal_kv_get(DEBUG_AUTOSCALING_STATUS)
+    if not status:
+        return False
+    kinds = set(json.loads(status).get("autoscaler_report", {}).get("active_nodes", {}))
+    # without an autoscaler each node is a kind of its own, named after its id
+    return bool(kinds) and kinds <= {f"node_{node['NodeID']}" for node in ray.nodes()}
