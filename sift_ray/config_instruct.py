@@ -151,7 +151,7 @@ class InstructConfig(Section):
     openai: OpenAIConfig = OpenAIConfig()
     judge: JudgeConfig | None = None
     pool: EnginePool = Field(EnginePool(), validate_default=True)
-    concurrent_batches: int = Field(4, ge=1)
+    concurrent_batches: int = Field(8, ge=1)  # in flight at an engine: their rows should be more than it takes at once
     error_budget: Share = 1.0  # weak models are rejected nearly always; a production config lowers it
 
     @field_validator("models", "tasks", mode="before")

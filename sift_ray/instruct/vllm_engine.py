@@ -154,7 +154,7 @@ class VllmEngine:
     async def generate(self, prompt: Prompt) -> Generation:
         """Continue `prompt`; see `Engine.generate`."""
         from vllm import SamplingParams
-        from vllm.sampling_params import StructuredOutputsParams
+        from vllm.sampling_params import RequestOutputKind, StructuredOutputsParams
         from vllm.v1.engine.exceptions import EngineDeadError
 
         if self._closed:
@@ -175,6 +175,7 @@ class VllmEngine:
             max_tokens=prompt.max_tokens,
             seed=prompt.seed,
             structured_outputs=None if schema is None else StructuredOutputsParams(json=dict(schema)),
+            output_kind=RequestOutputKind.FINAL_ONLY,  # each step's new words would be sent here for nothing
         )
         request_id = f"{os.getpid()}-{next(self._ids)}"
         final = None

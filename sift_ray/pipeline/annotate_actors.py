@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 
 from sift_ray.config import FeaturesConfig
 from sift_ray.config_align import AlignConfig
+from sift_ray.pipeline import metrics
 from sift_ray.pipeline.audio_batches import Rejects, ragged, waveforms
 from sift_ray.pipeline.model_place import LexiconFiles, ModelPlace, fetch_lexicon, fetch_model, with_lexicons
 from sift_ray.pipeline.progress import Progress
 from sift_ray.pipeline.pronounced import Pronounced, pronounced
-from sift_ray.schema import ANNOTATIONS, DOUBTED_TRANSCRIPT, conform
+from sift_ray.schema import ANNOTATIONS, DOUBTED_TRANSCRIPT, SAMPLE_RATE, conform
 from sift_ray.storage import OutputRoot
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Measuring:
         clips = waveforms(batch.column("audio"))
         rows = [row for row, clip in enumerate(clips) if clip is not None]
         measured = self._extractor.measure([clip for clip in clips if clip is not None])
-        rejects = Rejects(batch)
+        came, rejects = batch, Rejects(batch)
         columns: dict[str, list[Any]] = {name: [None] * len(clips) for name in _MEASURED}
         nulls: list[list[str] | None] = [None] * len(clips)
         tracks: list[Any] = [None] * len(clips)
@@ -68,6 +69,7 @@ class Measuring:
             nulls[row] = list(features.nulls)
             tracks[row] = features.tracks
         batch = rejects.apply(batch)
+        metrics.count_clips("measure", came, batch, _seconds(clips))
         good = {row: clip for row, clip in enumerate(clips) if clip is not None and rejects.ok(row)}
         batch, unlabelled = self._labelling(batch, good)
         for row, reasons in unlabelled.items():
@@ -89,6 +91,10 @@ def _append_tracks(batch: pa.Table, tracks: Sequence[Any]) -> pa.Table:
         values = [None if t is None else getattr(t, attribute) for t in tracks]
         batch = batch.append_column(name, pa.array(values, pa.float64()))
     return batch
+
+
+def _seconds(clips: Sequence[NDArray[np.float32] | None]) -> list[float | None]:
+    return [None if clip is None else clip.size / SAMPLE_RATE for clip in clips]
 
 
 class Aligning:
@@ -136,7 +142,9 @@ class Aligning:
         for name in (*_ALIGNED, "null_reasons"):
             field = ANNOTATIONS.field(name)
             batch = batch.append_column(field, pa.array([r.get(name) for r in results], field.type))
-        return conform(batch, ANNOTATIONS)
+        batch = conform(batch, ANNOTATIONS)
+        metrics.count_alignments(batch, _seconds(clips))
+        return batch
 
     def _align(
         self, language: str, rows: Sequence[Mapping[str, Any]], clips: Sequence[NDArray[np.float32] | None]

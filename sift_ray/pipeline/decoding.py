@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from sift_ray.config import DecodeConfig
 from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_uri import block_of, parse_audio_uri
+from sift_ray.pipeline import metrics
 from sift_ray.pipeline.attempts import is_retry
 from sift_ray.pipeline.audio_batches import AUDIO, Rejects, ragged
 from sift_ray.schema import SAMPLE_RATE
@@ -79,11 +80,12 @@ def decode_batch(batch: pa.Table, config: DecodeConfig, storage: StorageConfig) 
     """
     from sift_ray.audio.errors import DecodeError, DecoderStartError
 
-    rejects = Rejects(batch)
+    came, rejects = batch, Rejects(batch)
     clips: list[NDArray[np.int16] | None] = []
     changed = {name: batch.column(name).to_pylist() for name in ("duration_s", "audio_uri", "transcript")}
     clipping: list[float | None] = []
     with _decoder(config, storage) as decode:
+        unit_ids = batch.column("unit_id").to_pylist()
         for row, uri in enumerate(batch.column("audio_uri").to_pylist()):
             samples = ratio = None
             if rejects.ok(row):
@@ -95,7 +97,7 @@ def decode_batch(batch: pa.Table, config: DecodeConfig, storage: StorageConfig) 
                     raise
                 except Exception as error:
                     # what no decoder should raise: one clip must not cost its wave, and the budget bounds how many may
-                    log.exception("%s: decoding failed", uri)
+                    log.exception("%s: decoding failed", uri, extra={"stage": "decode", "unit_id": unit_ids[row]})
                     rejects.add(row, "decode", "decoder_error", f"{uri}: {type(error).__name__}: {error}")
                 else:
                     samples, ratio = clip.samples, clip.clipping_ratio
@@ -109,7 +111,9 @@ def decode_batch(batch: pa.Table, config: DecodeConfig, storage: StorageConfig) 
         index = batch.schema.get_field_index(name)
         batch = batch.set_column(index, batch.schema.field(index), pa.array(values, batch.schema.field(index).type))
     batch = batch.append_column("clipping_ratio", pa.array(clipping, pa.float32()))
-    return rejects.apply(batch).append_column("audio", ragged(clips, AUDIO))
+    batch = rejects.apply(batch)
+    metrics.count_clips("decode", came, batch, [None if clip is None else clip.size / SAMPLE_RATE for clip in clips])
+    return batch.append_column("audio", ragged(clips, AUDIO))
 
 
 @contextmanager

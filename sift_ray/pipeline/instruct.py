@@ -25,9 +25,12 @@ from sift_ray.instruct.prompts import judge_hash, prompt_hash
 from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.instruct.templates import templates_hash
 from sift_ray.instruct.unanswerable import unanswerable_hash
+from sift_ray.job_log import place_of
 from sift_ray.metadata.accents import accents_file
 from sift_ray.metadata.phrases import phrase_file
 from sift_ray.metadata.rulers import Rulers
+from sift_ray.pipeline import metrics
+from sift_ray.pipeline.metered_engine import MeteredEngine
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Progress
 from sift_ray.pipeline.session import RaySession, actor_limits, task_limits
@@ -122,8 +125,10 @@ def plan_wave(
 def _answers(config: Config, model: str, requests: Any, rows: int, progress: Progress) -> ray.data.Dataset:
     instruct = config.instruct
     pool = instruct.pool
-    workers = pool.actors[1] * instruct.concurrent_batches if model != TEMPLATE else pool.actors[1] * 4
-    blocks = max(1, min(-(-rows // pool.batch_rows), workers * 4))
+    blocks = -(-rows // pool.batch_rows)
+    if model == TEMPLATE:
+        blocks = min(blocks, pool.actors[1] * 16)
+    # else a block is a batch: of a larger block's batches, one would wait for the other before an engine that idles
     dataset = ray.data.from_arrow_refs([requests]).repartition(blocks)
     if model == TEMPLATE:
         return dataset.map_batches(
@@ -161,6 +166,7 @@ def answer_from_templates(batch: pa.Table, config: InstructConfig, progress: Pro
 
     rows = asyncio.run(answer())
     progress.add(len(rows))
+    metrics.count_requests(rows, config.judge_of)
     return _table(rows)
 
 
@@ -176,7 +182,12 @@ async def answered(
     except EngineDied:
         raise
     except Exception as error:
-        log.exception("unit %d, %s: the request is refused", request.unit_id, request.task)
+        about = {"stage": "instruct", "unit_id": request.unit_id}
+        # what an error says, its traceback included, may quote the transcript; the row keeps it
+        log.error(
+            "unit %d, %s: the request is refused: %s", request.unit_id, request.task, place_of(error), extra=about
+        )
+        log.debug("unit %d, %s", request.unit_id, request.task, exc_info=True, extra=about)
         return failed_row(request, writer, error)
 
 
@@ -197,7 +208,8 @@ class Answering:
 
         async with self._starting:
             if self._writing is None:
-                engines = await start_engines(self._model, self._config)
+                started = await start_engines(self._model, self._config)
+                engines = {name: MeteredEngine(engine) for name, engine in started.items()}
                 self._writing = ModelWriter(engines, self._config), Judge(engines, self._config)
         return self._writing
 
@@ -221,6 +233,7 @@ class Answering:
             # a retry would reach this dead engine again: leave, so that Ray puts a fresh actor in our place
             log.error("the engine died, its actor leaves: %s", error)
             os._exit(1)
+        metrics.count_requests(rows, self._config.judge_of)
         yield _table(rows)
 
 

@@ -158,11 +158,11 @@ def _autoscaler_says(needed: Sequence[Ask]) -> bool | None:
     It would make the same room when the stage's actors come, so nothing is started in vain; a request that it can't
     satisfy starts nothing. The request is withdrawn before returning.
     """
-    from ray._raylet import GcsClient
     from ray.autoscaler.sdk import request_resources
     from ray.core.generated.autoscaler_pb2 import GetClusterStatusReply
+    from ray.experimental.internal_kv import internal_kv_get_gcs_client
 
-    gcs = GcsClient(ray.get_runtime_context().gcs_address)
+    gcs = internal_kv_get_gcs_client()
 
     def status() -> GetClusterStatusReply:
         return GetClusterStatusReply.FromString(gcs.get_cluster_status(timeout_s=10))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextvars
 import logging
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any, Self
 
 log = logging.getLogger(__name__)
@@ -45,14 +47,22 @@ class Progress:
 class ProgressLines:
     """Logs a line every 15 s while its block runs; `rows` is how many are to be done, 0 while that is not known."""
 
-    def __init__(self, title: str, counter: Any) -> None:
-        """Take the `RowCounter` actor, or None for silence (on a terminal Ray Data's own bars tell all this)."""
+    def __init__(
+        self, title: str, counter: Any, on_reading: Callable[[int, int], None] = lambda _done, _rows: None
+    ) -> None:
+        """Take the `RowCounter` actor, or None for silence (on a terminal Ray Data's own bars tell all this).
+
+        `on_reading` gets the rows done and to be done, whenever they are read.
+        """
         self.rows = 0
         self._title = title
         self._counter = counter
+        self._on_reading = on_reading
         self.progress = Progress(title, counter)
         self._stop = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="progress", daemon=True)
+        self._thread = threading.Thread(
+            target=contextvars.copy_context().run, args=(self._watch,), name="progress", daemon=True
+        )
 
     def __enter__(self) -> Self:
         if self._counter is not None:
@@ -77,6 +87,7 @@ class ProgressLines:
                 continue
             now = time.monotonic()
             readings.append((now, done))
+            self._on_reading(done, self.rows)
             log.info("%s", describe(self._title, done, self.rows, now - started, readings))
 
 

@@ -5,38 +5,52 @@ from __future__ import annotations
 import logging
 import math
 import os
+import signal
 import sys
+import threading
 import warnings
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Self
+from types import FrameType
+from typing import Any, NoReturn, Self
 
 import ray
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
 from sift_ray.config import Config, RayConfig
-from sift_ray.pipeline.preflight import check, needs
+from sift_ray.pipeline import preflight
 from sift_ray.pipeline.progress import RowCounter
 
 log = logging.getLogger(__name__)
+
+_LAST_STAGES = ("instructions", "release")  # none after them needs more than they do
 
 
 class RaySession:
     """The cluster of a job: joined, or started on this machine (loopback only), when a stage first needs it.
 
     A job with nothing left to do thus never waits for Ray. A session that was open before (a test's, a notebook's) is
-    used as it is and left open.
+    used as it is and left open. While it is entered, SIGTERM raises SystemExit, so that a job which is told to stop
+    leaves its other contexts too.
     """
 
-    def __init__(self, config: Config, check: Callable[[], None] = lambda: None) -> None:
-        """Take what raises an error when this job must not mark anything as done any more."""
+    def __init__(self, config: Config, check: Callable[[], None] = lambda: None, *, whole: bool = False) -> None:
+        """Prepare a session.
+
+        Args:
+            config: the job.
+            check: raises an error when this job must not mark anything as done any more.
+            whole: all stages run in it, so that one which never can is told of before the first begins.
+        """
         self._config = config
+        self._whole = whole
         self.check = check
         self._opened = False
         self._counter: Any = None
 
     def __enter__(self) -> Self:
+        stop_on_sigterm()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -53,19 +67,43 @@ class RaySession:
         """Make sure that Ray is there, limited as the config says, and large enough for `stage`.
 
         Raises:
-            ClusterError: it has fewer CPUs or GPUs than the smallest pools of a stage need together.
+            ClusterError: it can never hold the smallest pools of a stage together.
         """
         # `ray_remote_args_fn` goes in Ray 2.64, before which pyproject stops; nothing else sets an actor's restarts
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
         if not ray.is_initialized():
             _connect(self._config)
             self._opened = True
-        check_resources(self._config, stage)
+            stop_on_sigterm()  # (Ray has put its own in place, which ends the process before this session is left)
+        joined = _address(self._config) is not None
+        preflight.check(self._config, stage, joined=joined)
+        if self._whole and stage not in _LAST_STAGES:
+            preflight.check(self._config, _LAST_STAGES[0], joined=joined)
+            self._whole = False
         _limit(self._config.ray)
 
 
+def stop_on_sigterm() -> None:
+    """Turn SIGTERM into SystemExit, so that a job that is told to stop gives back what it holds; exit code 143.
+
+    Only the main thread can do so; elsewhere this does nothing.
+    """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, _stop)
+
+
+def _stop(number: int, _: FrameType | None) -> NoReturn:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a second one must not cut short the leaving
+    log.warning("told to stop; run the same command to go on from here")
+    raise SystemExit(128 + number)
+
+
+def _address(config: Config) -> str | None:
+    return config.ray.address or os.environ.get("RAY_ADDRESS") or None
+
+
 def _connect(config: Config) -> None:
-    address = config.ray.address or os.environ.get("RAY_ADDRESS")
+    address = _address(config)
     quiet = {"logging_level": logging.WARNING, "log_to_driver": True}
     if address:
         ray.init(address=address, **quiet)
@@ -75,7 +113,8 @@ def _connect(config: Config) -> None:
         os.environ.setdefault(variable, "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     cpus = config.ray.num_cpus or max(
-        os.cpu_count() or 1, *(math.ceil(needs(config, stage)[0]) for stage in ("annotations", "instructions"))
+        os.cpu_count() or 1,
+        *(math.ceil(preflight.needs(config, stage)[0]) for stage in ("annotations", "instructions")),
     )
     store = config.ray.object_store_gib
     ray.init(

@@ -27,6 +27,8 @@ from ray.data.block import Block, BlockAccessor
 from ray.data.datasource import Datasink
 from ray.data.datasource.datasink import WriteResult
 
+from sift_ray.job_log import where
+from sift_ray.pipeline.metrics import WaveGauges
 from sift_ray.pipeline.progress import Progress, ProgressLines
 from sift_ray.pipeline.session import RaySession
 from sift_ray.schema import conform
@@ -251,25 +253,34 @@ def run_waves(
     """
     check_ingredients(root, stage)
     waves = list(waves)
+    gauges = WaveGauges(stage.name, len(waves))
     for wave in waves:
         manifest = read_manifest(root, stage.name, wave)
         if manifest is not None and not is_intact(root, manifest):
-            log.warning("%s: files of wave %d are gone or cut short; it is run again", stage.name, wave)
+            log.warning(
+                "%s: files of wave %d are gone or cut short; it is run again",
+                stage.name,
+                wave,
+                extra={"stage": stage.name, "wave": wave},
+            )
             manifest = None
         if manifest is None:
             session.ensure(stage.name)
             counter = None if sys.stderr.isatty() else session.row_counter()
-            manifest = _run_wave(counter, root, stage, wave, len(waves), start, session.check)
+            with where(stage.name, wave):
+                manifest = _run_wave(counter, gauges, root, stage, wave, len(waves), start, session.check)
         elif manifest.fingerprint != stage.fingerprint:
             raise StaleOutputError(
                 f"{root.uri}/{wave_folder(stage.name, wave)} has fingerprint {manifest.fingerprint}, but its stage has "
                 f"{stage.fingerprint}: it does not belong here; delete that folder and run again"
             )
+        gauges.finished(manifest.rows)
         yield manifest
 
 
 def _run_wave(
     counter: Any,
+    gauges: WaveGauges,
     root: OutputRoot,
     stage: Stage,
     wave: int,
@@ -280,7 +291,7 @@ def _run_wave(
     root.delete(wave_folder(stage.name, wave))
     started_at, clock = datetime.now(UTC), time.monotonic()
     title = f"{stage.name} wave {wave + 1} of {waves}"
-    with ProgressLines(title, counter) as lines:
+    with ProgressLines(title, counter, gauges.under_way) as lines:
         dataset, expected = start(wave, lines.progress)
         lines.rows = expected.rows
         sink = _WaveSink(root, stage, wave)

@@ -51,7 +51,8 @@ def answers(
             "pool": {"actors": (1, 1), "num_gpus": 0, "batch_rows": 10},
             "concurrent_batches": 2,
             **settings,
-        }
+        },
+        context={"check_paths": False},  # as where a model is on the driver's disk and not on the workers'
     )
     facts = (Fact("speaking_rate", "very slowly"), Fact("transcript", "one two three"))
     asked = [

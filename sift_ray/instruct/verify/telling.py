@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Final
 
 from sift_ray.instruct.verify.claims import Reading, loose_tokens
 from sift_ray.instruct.verify.known import Known, Place
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon
+from sift_ray.instruct.verify.question import wanted
 from sift_ray.instruct.verify.references import Ref
 from sift_ray.instruct.verify.text import Token
 from sift_ray.instruct.verify.verdict import Refused
@@ -117,6 +118,44 @@ def one_audio_will_do(
     topic = [token.text for token in loose_tokens(question) if token.text not in words.function_words]
     topic = [word for word in topic if _within((word,), known.transcripts.get(audio, []))]
     return bool(topic) and not any(_within((word,), known.transcripts.get(1 - audio, [])) for word in topic)
+
+
+def is_told(reading: Reading, index: int) -> bool:
+    """Say whether a word stands as one that is said: quoted, or in a sentence that speaks of what is said."""
+    token = reading.text.tokens[index]
+    return token.quote >= 0 or token.sentence in _telling_sentences(reading)
+
+
+def _telling_sentences(reading: Reading) -> frozenset[int]:
+    telling = (hit for hit in reading.with_kind("mention", "hint", "topic"))
+    return frozenset(
+        reading.sentence(hit)
+        for hit in telling
+        if "topic" in hit.kinds() or "transcript" in hit.keys("mention", "hint")
+    )
+
+
+def check_introduced(reading: Reading, question: Reading, said: Collection[int]) -> None:
+    """Refuse a sentence made of a transcript's words that does not say so, unless it is asked what is said.
+
+    "She is happy." may well be said; beside "She speaks slowly." it passes for a claim about who says it.
+
+    Args:
+        reading: the answer.
+        question: what it answers.
+        said: the places of its unquoted words that repeat a transcript.
+
+    Raises:
+        Refused: `unknown_claim`.
+    """
+    if not said or wanted(question) <= {"transcript"}:
+        return
+    introduced = _telling_sentences(reading)
+    own = {token.sentence for index, token in enumerate(reading.text.tokens) if index not in said or token.quote >= 0}
+    for index in sorted(said):
+        token = reading.text.tokens[index]
+        if token.sentence not in introduced | own:
+            raise Refused("unknown_claim", f"{token.raw!r} … is said in the audio, and told as if it were known of it")
 
 
 def denials(reading: Reading, known: Known) -> Iterator[Hit]:

@@ -112,11 +112,7 @@ def _answered(
     asked_text = read(question, language, words.boundaries)
     said_text = read(answer, language, words.boundaries)
     _check_forms(question, asked_text, answer, said_text, _LIMITS.get(task, wording.CLOSED))
-    if not question.rstrip().endswith("?"):
-        wording.check_ends(asked_text, words)
-    wording.check_ends(said_text, words)
-    if not is_question(question, asked_text, words):
-        raise Refused("not_a_question", f"{question[:80]!r}")
+    _check_shape(question, asked_text, said_text, words)
     known = known_of(tuple(facts), language)
     _check_language(asked_text, "question", language)
     _check_language(said_text, "answer", language)
@@ -144,6 +140,7 @@ def _answered(
     content.check_said(said_text, said_reading, said_skip, words, known)
     content.check_languages(said_reading)
     if free:
+        telling.check_introduced(said_reading, asked_reading, said_skip)
         telling.check_denied(said_reading, words, known)
         roles.check_roles(said_reading, asked_reading, words, known)
     if task == CONTENT and all(fact.key != "transcript" for fact in evidence):
@@ -199,6 +196,14 @@ def _check_forms(question: str, asked: Text, answer: str, said: Text, limits: Li
         raise Refused("echo", "the answer is the question")
 
 
+def _check_shape(question: str, asked: Text, said: Text, words: Lexicon) -> None:
+    if not question.rstrip().endswith("?"):
+        wording.check_ends(asked, words)
+    wording.check_ends(said, words)
+    if not is_question(question, asked, words):
+        raise Refused("not_a_question", f"{question[:80]!r}")
+
+
 def _check_language(text: Text, what: str, language: str) -> None:
     if not is_language(text, language):
         raise Refused("language", f"the {what} is not in {language}: {text.source[:80]!r}")
@@ -240,6 +245,8 @@ def _check_signals(task: str, asked: Reading, said: Reading, known: Known) -> No
     free = task in (CONTENT, OPEN)
     if task not in (COMPARISON, WORD_ALIGN):
         rules += [(kind, "comparative") for kind in ("up", "down", "most", "least")]
+    # what is said may be asked about as it stands, and told in the question's words
+    named = set(asked.text.words) if task == CONTENT and not is_polar(asked, lexicon(asked.language)) else set()
     for reading in (asked, said):
         repeated = frozenset(hit.start for hit in telling.denials(reading, known)) if free else frozenset()
         mine = rules if reading is said else [rule for rule in rules if rule[0] != "hedge"]
@@ -248,7 +255,10 @@ def _check_signals(task: str, asked: Reading, said: Reading, known: Known) -> No
         for hit in reading.with_kind("unknowable", "simile"):
             if (hit.end in claimed and "simile" in hit.kinds()) or (task == COMPARISON and "both" in hit.kinds()):
                 continue
-            if not _transcribed(reading, hit, known):
+            told = telling.is_told(reading, hit.start) or named.issuperset(
+                token.text for token in reading.text.tokens[hit.start : hit.end]
+            )
+            if not (free and told and _transcribed(reading, hit, known)):
                 raise Refused("unknown_claim", f"{reading.words(hit)!r} is not known of the audio")
     wording.check_signals(said, (("causal", "causal"),))
 
