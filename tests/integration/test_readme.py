@@ -51,8 +51,8 @@ def test_your_own_corpus(local_ray: None, demo_corpora: Path, tmp_path: Path, mo
 
 def test_sections_shown_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = [block for block in blocks("yaml") if re.match("annotate:|bin:", block)]
-    assert len(shown) == 3
+    shown = [block for block in blocks("yaml") if re.match("annotate:|bin:|instruct:", block)]
+    assert len(shown) == 4
     Path("clips.tsv").touch()
     for block in shown:
         for file in re.findall(r"en: (\S+)}", re.sub(r"#.*", "", block)):
