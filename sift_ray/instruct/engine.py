@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -13,6 +13,13 @@ class Message:
 
     role: str
     content: str
+
+
+def without_system(turns: Sequence[Message]) -> Sequence[Message]:
+    """Return the turns with the system's put before the first user's, for chat templates that take none."""
+    if len(turns) < 2 or turns[0].role != "system":
+        return turns
+    return (Message(turns[1].role, f"{turns[0].content}\n\n{turns[1].content}"), *turns[2:])
 
 
 @dataclass(frozen=True, slots=True)

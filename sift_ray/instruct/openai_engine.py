@@ -11,11 +11,18 @@ from __future__ import annotations
 import asyncio
 import os
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from sift_ray.config_instruct import OpenAIConfig
-from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Message, Prompt, RequestFailed
+from sift_ray.instruct.engine import (
+    EngineDied,
+    EngineStartError,
+    Generation,
+    Message,
+    Prompt,
+    RequestFailed,
+    without_system,
+)
 
 if TYPE_CHECKING:
     from openai import AsyncOpenAI
@@ -138,7 +145,7 @@ class OpenAIEngine:
         return _generation(reply)
 
     def _arguments(self, prompt: Prompt) -> dict[str, Any]:
-        turns = prompt.messages if self._system_turn else _without_system(prompt.messages)
+        turns = prompt.messages if self._system_turn else without_system(prompt.messages)
         arguments: dict[str, Any] = {
             "model": self.name,
             "messages": [{"role": turn.role, "content": disarm(turn.content)} for turn in turns],
@@ -238,13 +245,6 @@ def disarm(text: str) -> str:
     The server's tokenizer is not known here, so this goes by the forms that such tokens have.
     """
     return _CONTROL.sub(" ", text)
-
-
-def _without_system(turns: Sequence[Message]) -> Sequence[Message]:
-    """Return the turns with the system's put before the first user's."""
-    if len(turns) < 2 or turns[0].role != "system":
-        return turns
-    return (Message(turns[1].role, f"{turns[0].content}\n\n{turns[1].content}"), *turns[2:])
 
 
 def _generation(reply: Any) -> Generation:

@@ -16,7 +16,7 @@ from typing import Any
 from jinja2 import TemplateError
 
 from sift_ray.config_instruct import VllmConfig
-from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Message, Prompt, RequestFailed
+from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Prompt, RequestFailed, without_system
 from sift_ray.instruct.models import resolve_model
 from sift_ray.instruct.vllm_start import end_processes, start_llm
 
@@ -209,7 +209,8 @@ class VllmEngine:
             await asyncio.to_thread(end_processes, self._processes)
 
     def _encode(self, prompt: Prompt) -> list[int]:
-        turns = [{"role": m.role, "content": self._disarm(m.content)} for m in self._turns(prompt.messages)]
+        messages = prompt.messages if self._system_turn else without_system(prompt.messages)
+        turns = [{"role": message.role, "content": self._disarm(message.content)} for message in messages]
         try:
             text = self._tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True)
         except _TEMPLATE_ERRORS as error:
@@ -218,13 +219,6 @@ class VllmEngine:
             ) from error
         # the template writes the special tokens itself
         return list(self._tokenizer.encode(text, add_special_tokens=False))
-
-    def _turns(self, messages: Sequence[Message]) -> Sequence[Message]:
-        """Return the turns, with the system's put before the first user's where the template takes none."""
-        if self._system_turn or len(messages) < 2 or messages[0].role != "system":
-            return messages
-        first = messages[1]
-        return (Message(first.role, f"{messages[0].content}\n\n{first.content}"), *messages[2:])
 
     def _disarm(self, text: str) -> str:
         """Break up the tokenizer's special tokens, which a transcript may hold to pose as another turn."""
