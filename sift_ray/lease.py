@@ -29,6 +29,7 @@ LEASE_NAME: Final = "_LEASE.json"
 TERM_S: Final = 60.0
 """A lease that has not been renewed for so long is dead."""
 _RENEWALS_A_TERM = 6
+_LEAVING_S = 5.0
 _SETTLING_S = 0.5  # between writing a lease and reading it back
 
 
@@ -43,14 +44,23 @@ class Lease:
     While held, a thread renews it. Leaving gives it back.
     """
 
-    def __init__(self, root: OutputRoot, term_s: float = TERM_S, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: OutputRoot,
+        term_s: float = TERM_S,
+        clock: Callable[[], float] = time.monotonic,
+        on_loss: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Take the root, and what the renewing thread calls when it finds that the lease is lost."""
         self._root = root
+        self._on_loss = on_loss
         self._term_s = term_s
         self._clock = clock
         self._me = {
             "holder": secrets.token_hex(8),
             "host": socket.gethostname(),
             "space": _process_space(),
+            "boot": _boot(),
             "process": _process(os.getpid()),
             "since": datetime.now(UTC).isoformat(timespec="seconds"),
             "term_s": term_s,
@@ -58,7 +68,7 @@ class Lease:
         self._beat = 0
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
-        self._renewed = 0.0
+        self._lost = ""  # why the lease is lost for good, whatever the file says
 
     def __enter__(self) -> Self:
         """Take the lease.
@@ -79,7 +89,7 @@ class Lease:
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         if self._thread is not None:
-            self._thread.join()
+            self._thread.join(_LEAVING_S)  # (longer only where the store does not answer)
         try:
             mine = self._read()
             if mine is not None and mine.get("holder") == self._me["holder"]:
@@ -95,15 +105,17 @@ class Lease:
         """
         found = self._read()
         if found is None or found.get("holder") != self._me["holder"]:
-            whose = "is gone" if found is None else f"was taken by {_name(found)}"
+            self._lost = self._lost or ("is gone" if found is None else f"was taken by {_name(found)}")
+        if self._lost:
             raise LeaseError(
-                f"{self._root.uri}: this job's lease {whose}, so it stops. What it had marked as done stays done; run "
-                "it again when no other runs"
+                f"{self._root.uri}: this job's lease {self._lost}, so it stops. What it had marked as done stays done; "
+                "run it again when no other runs"
             )
 
     def _outlive(self, other: dict[str, Any]) -> None:
         """Return if the holder of `other` is gone, else raise LeaseError."""
-        if all(other.get(name) == self._me[name] for name in ("host", "space")):
+        near = all(other.get(name) == self._me[name] for name in ("host", "boot", "space"))
+        if near and self._me["process"]:
             gone = _process(_pid(other)) != other.get("process")
         else:
             gone = self._falls_silent(other)
@@ -134,13 +146,20 @@ class Lease:
                 self._put()
             except LeaseError as error:
                 log.error("%s", error)
-                return  # (the main thread learns it before its next mark)
+                self._on_loss()  # the main thread is told now, and again before its next mark
+                return
             except Exception as error:  # a store that is down for a while costs the lease only if another wants it
                 log.warning("the lease on %s could not be renewed (tried again soon): %s", self._root.uri, error)
 
     def _put(self) -> None:
         self._beat += 1
-        put_json(self._root, LEASE_NAME, {**self._me, "beat": self._beat})
+        began = self._clock()
+        try:
+            put_json(self._root, LEASE_NAME, {**self._me, "beat": self._beat})
+        finally:
+            if self._clock() - began > self._term_s / 2:
+                # while this hung another may have come, and this may now have been written over its lease
+                self._lost = f"took {self._clock() - began:.0f} s to renew, and may have been another's meanwhile"
 
     def _read(self) -> dict[str, Any] | None:
         try:
@@ -171,11 +190,18 @@ def _process_space() -> str:
         return ""
 
 
+def _boot() -> str:
+    """Return what tells this run of this machine from every other machine's; "" where nothing does."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
 def _process(pid: int) -> str:
-    """Return what tells a process from every other that this machine ran: its id and when it began; "" if gone."""
+    """Return what tells a process from every other since the machine's start: its id and when it began; "" if gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         if Path("/proc/self").exists() or not _is_there(pid):
             return ""
@@ -183,7 +209,7 @@ def _process(pid: int) -> str:
     fields = stat.rpartition(")")[2].split()
     if fields[0] == "Z":
         return ""  # dead, and only not yet buried
-    return f"{pid}@{fields[19]}@{boot}"
+    return f"{pid}@{fields[19]}"
 
 
 def _is_there(pid: int) -> bool:

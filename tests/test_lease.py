@@ -139,11 +139,31 @@ def test_what_is_no_lease_is_named(root):
         Lease(root).__enter__()
 
 
+def test_a_renewal_that_hangs_loses_the_lease_for_good(root, monkeypatch):
+    """Written at last, it may have been written over the lease of who took this one for dead."""
+    lost = threading.Event()
+    with Lease(root, TERM_S, on_loss=lost.set) as lease:
+        put = root.put
+        monkeypatch.setattr(root, "put", lambda *what: (time.sleep(TERM_S * 0.7), put(*what)))
+        assert lost.wait(30)
+        with pytest.raises(LeaseError, match=r"took \d+ s to renew"):
+            lease.check()
+
+
+def test_a_machine_of_the_same_name_is_another_machine(root):
+    with Lease(root, TERM_S):
+        mine = json.loads(root.read(LEASE_NAME))
+    of_another_host(root, **{name: mine[name] for name in ("host", "space")}, boot="another")
+    began = time.monotonic()
+    with Lease(root, TERM_S):
+        assert time.monotonic() - began >= TERM_S  # it was watched
+
+
 @pytest.mark.integration
 def test_on_s3(seaweed):
     root = open_root(f"s3://{seaweed.bucket}/lease", seaweed.storage)
-    with Lease(root, TERM_S) as lease:
+    with Lease(root) as lease:
         lease.check()
         with pytest.raises(LeaseError):
-            Lease(root, TERM_S).__enter__()
+            Lease(root).__enter__()
     assert not root.exists(LEASE_NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -37,7 +38,8 @@ _ALIASES = {"utterances": "plan", "annotations": "annotate", "bins": "bin", "ins
 def _job(config: Config) -> Iterator[tuple[OutputRoot, RaySession]]:
     """Open the output root for this job alone, and a session on Ray."""
     root = root_of(config)
-    with Lease(root) as lease, RaySession(config, lease.check) as session:
+    # who lost the lease must not go on for the rest of a wave: the main thread is interrupted as by Ctrl-C
+    with Lease(root, on_loss=_thread.interrupt_main) as lease, RaySession(config, lease.check) as session:
         yield root, session
 
 
