@@ -52,7 +52,10 @@ def render_prompt(request: Request, reasons: Sequence[str] = ()) -> tuple[Messag
         known = render(shown_facts(request), language)
         last = f"{known}\n{_ask(request.task, language, pairs, _key_names(language, request.focus))}"
     if reasons:
-        last = f"{last}\n{_block(_FRAME, language, 'retry', reasons=tuple(reasons))}"
+        # all that can't be read is worded alike
+        told = dict.fromkeys("parse" if reason.startswith("parse_") else reason for reason in reasons)
+        name = _UNANSWERABLE if request.unknown else _FRAME
+        last = f"{last}\n{_block(name, language, 'retry', reasons=tuple(told))}"
     return (*static, Message("user", last))
 
 

@@ -1,9 +1,13 @@
 import json
+import re
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from sift_ray.instruct import prompts
 from sift_ray.instruct.grammar import pair_schema
+from sift_ray.instruct.judging import LOW
 from sift_ray.instruct.prompts import PromptError, prompt_hash, render_prompt, shown_facts
 from sift_ray.instruct.requests import ACOUSTIC, COMPARISON, CONTROLLABLE, WORD_ALIGN, Request
 from sift_ray.instruct.synthesis import attach_transcript, split_transcript
@@ -117,3 +121,31 @@ def test_the_value_stands_in_the_grammar(language, task):
 def test_nothing_to_say_falls_back_to_plain_json():
     facts = (Fact("transcript", "x"),)
     assert pair_schema(request(facts=facts, pairs=1), "value") == pair_schema(request(facts=facts, pairs=1), "json")
+
+
+def refusal_reasons():
+    """Return every reason for which a text is refused and written anew."""
+    folder = Path(prompts.__file__).parent / "verify"
+    source = "\n".join(file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.py")))
+    raised = set(re.findall(r'Refused\(\s*"([a-z_]+)"', source))
+    assert len(raised) > 20
+    return sorted(raised | {"leak", "hedge", "comparative", "causal", "unknown_claim", "parse_no_pairs", LOW})
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_reason_is_worded(language):
+    other = render_prompt(request(language=language), ["no_such_reason"])[-1].content.splitlines()[-1]
+    for reason in refusal_reasons():
+        told = render_prompt(request(language=language), [reason])[-1].content.splitlines()[-1]
+        assert told != other, reason
+        assert "_" not in told
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_retry_about_what_can_not_be_told_speaks_of_no_record(language):
+    asked = replace(request(language=language), unknown=("profession",))
+    first, again = (render_prompt(asked, reasons)[-1].content for reasons in ((), ["unverifiable", "off_topic"]))
+    assert again.startswith(first)
+    assert again != first
+    shown = render_prompt(request(language=language), ["unverifiable"])[-1].content
+    assert again.splitlines()[-1] != shown.splitlines()[-1]
