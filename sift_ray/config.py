@@ -14,6 +14,7 @@ from typing import Annotated, Literal, Self, get_args
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from sift_ray.config_align import AlignConfig
+from sift_ray.config_estimate import EstimateConfig
 from sift_ray.config_instruct import InstructConfig
 from sift_ray.config_sections import (
     Language,
@@ -333,6 +334,7 @@ class Config(Section):
     storage: StorageConfig = StorageConfig()
     corpora_storage: StorageConfig | None = None  # where corpora lie elsewhere than the output does; None: `storage`
     ray: RayConfig = RayConfig()
+    estimate: EstimateConfig = EstimateConfig()
 
     @property
     def reading_from(self) -> StorageConfig:
@@ -347,6 +349,14 @@ class Config(Section):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"corpora: two of them are named {', '.join(twice)}; names must differ")
+        return self
+
+    @model_validator(mode="after")
+    def _storage_is_heeded(self) -> Self:
+        """Refuse what an output that is not on S3 would silently do without."""
+        asked = [key for key in ("encryption", "request_payer") if getattr(self.storage, key)]
+        if asked and not self.output.startswith("s3://"):
+            raise ValueError(f"storage.{asked[0]} is for s3:// alone, and the output is {self.output}; drop it")
         return self
 
 

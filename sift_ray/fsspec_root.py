@@ -70,7 +70,10 @@ class FsspecRoot:
 
     def exists(self, path: str) -> bool:
         """Whether an object of exactly this key is there."""
-        return bool(self.store.isfile(self.locate(path)))
+        try:  # (`isfile` takes every failure, a store that is away among them, for "not there")
+            return bool(self.store.info(self.locate(path))["type"] == "file")
+        except FileNotFoundError:
+            return False
 
     def names(self, path: str) -> list[str]:
         """Return the sorted names directly under `path`."""

@@ -5,6 +5,7 @@ Credentials come by the SDK's own ways (environment, profile, instance role); no
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from typing import Any, Final
@@ -13,6 +14,9 @@ import pyarrow.fs as pafs
 
 from sift_ray.config_storage import StorageConfig
 
+log = logging.getLogger(__name__)
+
+_NOT_FOR_US: Final = ("AccessDenied", "NotImplemented", "MethodNotAllowed")
 _WRITING: Final = ("PutObject", "CreateMultipartUpload")
 _ALSO_PAID: Final = (
     "GetObject",
@@ -88,6 +92,11 @@ class S3Connection:
         """
         if self._filesystem is None:
             storage = self._storage
+            if storage.region is None and storage.profile is not None:
+                import boto3
+
+                region = boto3.Session(profile_name=storage.profile).region_name
+                storage = storage.model_copy(update={"region": region})
             credentials = _fixed_credentials(storage.profile)
             if storage.encryption or storage.request_payer or credentials is None:
                 self._filesystem = _through_s3fs(storage)
@@ -121,15 +130,23 @@ class S3Connection:
     def abort_uploads(self, bucket: str, key: str) -> None:
         """Abort uploads in parts to `key`, or under it as a folder, that were begun and never finished.
 
-        A writer that dies leaves them; they are in no listing, but cost as much as objects.
+        A writer that dies leaves them; they are in no listing, but cost as much as objects. Where the role may not see
+        or abort them, or the store knows no such thing, they stay, with a warning.
         """
-        for page in self.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key):
-            for upload in page.get("Uploads", ()):
-                if upload["Key"] == key or upload["Key"].startswith(f"{key}/"):
-                    with suppress(self.client.exceptions.NoSuchUpload):  # finished or aborted meanwhile
-                        self.client.abort_multipart_upload(
-                            Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
-                        )
+        from botocore.exceptions import ClientError
+
+        try:
+            for page in self.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key):
+                for upload in page.get("Uploads", ()):
+                    if upload["Key"] == key or upload["Key"].startswith(f"{key}/"):
+                        with suppress(self.client.exceptions.NoSuchUpload):  # finished or aborted meanwhile
+                            self.client.abort_multipart_upload(
+                                Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
+                            )
+        except ClientError as error:
+            if error.response.get("Error", {}).get("Code") not in _NOT_FOR_US:
+                raise
+            log.warning("s3://%s/%s: unfinished uploads there are not looked for: %s", bucket, key, error)
 
 
 def _client_options(storage: StorageConfig) -> dict[str, Any]:
@@ -223,7 +240,7 @@ def _through_s3fs(storage: StorageConfig) -> pafs.FileSystem:
                 profile=storage.profile,
                 endpoint_url=storage.endpoint_url,
                 requester_pays=storage.request_payer,
-                client_kwargs={"region_name": storage.region or "us-east-1", "verify": storage.ca_file},
+                client_kwargs={"region_name": storage.region, "verify": storage.ca_file},
                 config_kwargs=_client_options(storage),
                 s3_additional_kwargs=_encryption(storage),
                 use_listings_cache=False,  # other processes write too

@@ -179,7 +179,8 @@ class S3Root:
     def delete(self, path: str) -> None:
         """Delete the object, and all objects under it as a folder; abort uploads to them that were never finished."""
         key = self._key(path)
-        self._connection.abort_uploads(self._bucket, key)
+        if not path.endswith(".json"):  # (markers are put in one piece)
+            self._connection.abort_uploads(self._bucket, key)
         found = (name for name, _ in self._connection.keys(self._bucket, key))
         under = (name for name in found if name == key or name.startswith(f"{key}/"))
         while batch := [{"Key": name} for name in islice(under, _DELETED_AT_ONCE)]:
