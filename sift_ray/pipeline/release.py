@@ -17,6 +17,9 @@ import pyarrow.parquet as pq
 import ray
 
 from sift_ray.config import Config
+from sift_ray.config_instruct import InstructConfig
+from sift_ray.instruct.engines import models_for
+from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.pipeline.labelling import FROM_CORPUS
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.progress import Pace
@@ -233,11 +236,16 @@ def _card(config: Config, root: OutputRoot, record: dict[str, Any]) -> str:
             "alignment": config.annotate.align.backend,
             # (frozen bins bring their own method)
             "bins": config.bin.method if config.bin.frozen is None else f"frozen, {config.bin.frozen}",
-            "language models": ", ".join(sorted(set(config.instruct.models.values())))
-            if config.instruct.engine != "template"
-            else "none",
+            "language models": ", ".join(_models(config.instruct)) or "none",
         },
     )
+
+
+def _models(config: InstructConfig) -> list[str]:
+    """Return the names of all models that wrote or judged."""
+    if config.engine == TEMPLATE:
+        return []
+    return sorted({name for model in config.models.values() for name in models_for(model, config)})
 
 
 _KNOWN_LICENSES = {
