@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, Self, get_args
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -153,6 +153,7 @@ class InstructConfig(Section):
     pool: EnginePool = Field(EnginePool(), validate_default=True)
     concurrent_batches: int = Field(8, ge=1)  # in flight at an engine: their rows should be more than it takes at once
     error_budget: Share = 1.0  # weak models are rejected nearly always; a production config lowers it
+    fault_budget: Share = 0.05  # of a wave's requests: failed by a fault (engine, judge, our own), not by what was said
 
     @field_validator("models", "tasks", mode="before")
     @classmethod
@@ -245,6 +246,3 @@ class InstructConfig(Section):
         """Return the section of `task`, or the defaults."""
         sections: Mapping[str, TaskConfig] = {str(key): section for key, section in self.tasks.items()}
         return sections.get(task) or TaskConfig(fraction=0.0 if task == WORD_TIMES else 1.0)
-
-
-assert set(get_args(Task)) == set(TASKS)

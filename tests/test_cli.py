@@ -25,8 +25,14 @@ def test_version() -> None:
 
 def test_every_stage_is_a_command() -> None:
     text = runner.invoke(app, ["--help"]).output
-    for command in ("plan", "annotate", "bin", "instruct", "release", "build", "status"):
+    for command in ("plan", "annotate", "bin", "instruct", "release", "build"):
         assert command in text
+
+
+def test_what_only_looks_stands_beside_the_stages() -> None:
+    text = runner.invoke(app, ["--help"]).output
+    for command in ("status", "estimate", "samples", "export-textgrid", "bins"):
+        assert f" {command} " in text
 
 
 def test_a_wrong_config_is_exit_2_and_names_the_line(config: Path) -> None:
@@ -60,6 +66,7 @@ def test_status_of_nothing_yet(config: Path) -> None:
     result = runner.invoke(app, ["status", str(config)])
     assert result.exit_code == 0
     assert "0 of ?" in result.output
+    assert "no job is running" in result.output
 
 
 def test_status_as_json(config: Path) -> None:
@@ -68,6 +75,8 @@ def test_status_as_json(config: Path) -> None:
     result = runner.invoke(app, ["status", str(config), "--json"])
     state = json.loads(result.stdout)
     assert state["complete"] is False
+    assert state["running"] is None
+    assert {stage["eta_s"] for stage in state["stages"].values()} == {None}
     assert set(state["stages"]) == {"utterances", "annotations", "instructions"}
     assert state["yields"] == []
     assert state["mix"]["open_ended"]["share"] is None

@@ -1,9 +1,11 @@
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
 from sift_ray.config_file import ConfigError, parse_config
-from sift_ray.config_instruct import InstructConfig
+from sift_ray.config_instruct import InstructConfig, Task
+from sift_ray.schema import TASKS
 
 SERVED = "engine: openai, models: {default: m}"
 
@@ -52,6 +54,10 @@ def test_short_names_stand_for_closed_ended_tasks(tmp_path: Path) -> None:
 def test_a_task_is_named_once(tmp_path: Path, section: str) -> None:
     said = refused(tmp_path, section.format("comparison", "closed_ended_comparison"))
     assert "closed_ended_comparison: given twice, by its full and its short name; keep one" in said
+
+
+def test_the_tasks_of_the_config_are_those_of_the_tables() -> None:
+    assert set(get_args(Task)) == set(TASKS)
 
 
 def test_names_that_are_no_task_are_refused(tmp_path: Path) -> None:

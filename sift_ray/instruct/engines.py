@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from sift_ray.config_instruct import InstructConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.instruct.engine import Engine
 from sift_ray.instruct.models import model_revision
 from sift_ray.instruct.openai_engine import OpenAIEngine
@@ -20,10 +21,10 @@ def models_for(model: str, config: InstructConfig) -> tuple[str, ...]:
     return (model, *sorted(judge for judge in judges if judge not in (None, model)))
 
 
-def model_revisions(config: InstructConfig) -> dict[str, str]:
+def model_revisions(config: InstructConfig, storage: StorageConfig | None = None) -> dict[str, str]:
     """Return each model of the config, judges included, with what identifies its weights (`models.model_revision`).
 
-    Empty for what a server serves: only the server knows.
+    Empty for what a server serves: only the server knows. `storage` says where models at `s3://` are.
 
     Raises:
         ModelError: a model can't be found.
@@ -31,11 +32,18 @@ def model_revisions(config: InstructConfig) -> dict[str, str]:
     if config.engine == TEMPLATE:
         return {}
     models = {name for model in config.models.values() for name in models_for(model, config)}
-    return {name: "" if config.engine == "openai" else model_revision(name) for name in sorted(models)}
+    return {name: "" if config.engine == "openai" else model_revision(name, storage) for name in sorted(models)}
 
 
-async def start_engines(model: str, config: InstructConfig) -> Mapping[str, Engine]:
+async def start_engines(
+    model: str,
+    config: InstructConfig,
+    storage: StorageConfig | None = None,
+    revisions: Mapping[str, str] | None = None,
+) -> Mapping[str, Engine]:
     """Start all that writing with `model` needs, in the running asyncio loop, and return it by the models' names.
+
+    `revisions` is what `model_revisions` found before, so that all who start engines take the same weights.
 
     Raises:
         ModelError: a model can't be found.
@@ -44,7 +52,7 @@ async def start_engines(model: str, config: InstructConfig) -> Mapping[str, Engi
     engines: dict[str, Engine] = {}
     try:
         for name in models_for(model, config):
-            engines[name] = await _start(name, config)
+            engines[name] = await _start(name, config, storage, (revisions or {}).get(name) or None)
     except BaseException:
         for engine in engines.values():
             await engine.close()
@@ -52,9 +60,10 @@ async def start_engines(model: str, config: InstructConfig) -> Mapping[str, Engi
     return engines
 
 
-async def _start(name: str, config: InstructConfig) -> Engine:
+async def _start(name: str, config: InstructConfig, storage: StorageConfig | None, revision: str | None) -> Engine:
     if config.engine == "openai":
-        return await OpenAIEngine.start(name, config.openai)
+        return await OpenAIEngine.start(name, config.openai, max_tokens=config.sampling.max_tokens)
     if config.engine == "vllm":
-        return VllmEngine.start(name, config.vllm, None if config.model_cache is None else Path(config.model_cache))
+        cache = None if config.model_cache is None else Path(config.model_cache)
+        return await VllmEngine.start(name, config.vllm, cache, storage, revision)
     raise ValueError(f"engine {config.engine} has no models to start")

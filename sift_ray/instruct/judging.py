@@ -29,8 +29,16 @@ SCORE_SCHEMA: Final[Mapping[str, Any]] = {
 }
 _MAX_TOKENS: Final = 32
 _BEST: Final = 10
-_SCORE: Final = re.compile(r"\bscore\b[\"']?\s*[:=]\s*[\"']?(-?\d+(?:[.,]\d+)?)", re.IGNORECASE)
-_BARE: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(?:/\s*10)?\s*\.?\s*")
+_LONGEST: Final = 2000  # characters of a reply that are looked at; the tokens asked for are far fewer
+
+_NUMBER: Final = r"(-?[0-9]{1,2}(?:\.[0-9]{1,3})?)(?:\s{0,3}(?:/|out of)\s{0,3}10)?"
+_VALUE: Final = re.compile(rf"\s*{_NUMBER}\s*\.?\s*")
+_PROSE: Final = re.compile(  # to the end of its line or sentence: what follows a number may change it
+    rf"(?<![\w-])score[\"'*]{{0,3}}\s*[:=]\s*[\"'*]{{0,3}}{_NUMBER}[\"'`*\s}}\])]*(?:[.;!](?=\s|$)|$)",
+    re.IGNORECASE | re.MULTILINE,
+)
+_NAMED: Final = re.compile(r"(?<![\w-])score(?![\w-])", re.IGNORECASE)
+_DIGIT: Final = re.compile(r"\d")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,15 +106,51 @@ def judging_prompt(request: Request, question: str, answer: str) -> Prompt:
 def read_score(text: str) -> float | None:
     """Return the score, from 0 to 10, that a judge's reply states; None unless it states exactly one.
 
-    `{"score": 7}` is read wherever it stands, in prose or fences, and so is a reply that is only a number, `7/10`.
+    Read are JSON's objects such as `{"score": 7}`, wherever they stand; `score: 7` at the end of a line or sentence,
+    if no other number is near; and a reply that is only a number. `7/10` is 7; all else, such as `7/100`, is none.
     """
-    bare = _BARE.fullmatch(text)
-    stated = {bare[1]} if bare else {match[1].replace(",", ".") for match in _SCORE.finditer(text)}
-    if len(stated) != 1:
+    if len(text) > _LONGEST:
         return None
-    try:
-        # strict: halves of a score that JSON would not take, such as 07, are no score
-        score = float(json.loads(stated.pop()))
-    except ValueError:
-        return None
-    return score if 0 <= score <= _BEST else None
+    if bare := _VALUE.fullmatch(text):
+        return _in_range(bare[1])
+    stated, prose = _of_objects(text)
+    if _NAMED.search(prose):
+        found = _PROSE.search(prose)
+        rest = prose if found is None else prose[: found.start()] + prose[found.end() :]
+        if found is None or _DIGIT.search(rest) or _NAMED.search(rest):
+            return None
+        stated.append(_in_range(found[1]))
+    return stated[0] if len(set(stated)) == 1 else None
+
+
+def _of_objects(text: str) -> tuple[list[float | None], str]:
+    """Return the scores in the JSON objects of `text`, None for each that is no score, and what is around these."""
+    stated: list[float | None] = []
+    around: list[str] = []
+
+    def collect(pairs: list[tuple[str, Any]]) -> None:
+        for key, value in pairs:
+            if key.strip().lower() == "score":
+                match = _VALUE.fullmatch(value) if isinstance(value, str) else None
+                stated.append(_in_range(match[1]) if match else None)
+
+    # numbers as they are written
+    decoder = json.JSONDecoder(object_pairs_hook=collect, parse_float=str, parse_int=str, parse_constant=str)
+    start = 0
+    while (brace := text.find("{", start)) >= 0:
+        around.append(text[start:brace])
+        try:
+            _, start = decoder.raw_decode(text, brace)
+        except (ValueError, RecursionError):
+            around.append("{")
+            start = brace + 1
+        else:
+            around.append("\n")
+    return stated, "".join((*around, text[start:]))
+
+
+def _in_range(number: str) -> float | None:
+    """Return a score; None where the number is out of range, or written as none is, such as 07."""
+    whole = number.partition(".")[0]
+    score = float(number)
+    return score if 0 <= score <= _BEST and (whole == "10" or len(whole) == 1) else None

@@ -5,24 +5,34 @@ Every pair that was written is kept, refused ones with their reason, so that yie
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from sift_ray.config_instruct import InstructConfig
-from sift_ray.instruct.engine import Generation, RequestFailed
+from sift_ray.instruct.engine import EngineDied, Generation, RequestFailed
 from sift_ray.instruct.judging import FAILED, UNREADABLE, Judge
 from sift_ray.instruct.parse import parse_pairs
 from sift_ray.instruct.requests import CONTROLLABLE, Request
 from sift_ray.instruct.synthesis import attach_transcript
 from sift_ray.instruct.verify import Duplicates, verify
 from sift_ray.instruct.writer import Writer
+from sift_ray.job_log import place_of
+
+INTERNAL: Final = "internal_error"
+"""The reason of what a fault of ours refused."""
+
+FAULTS: Final = f"{INTERNAL}|{FAILED}|prompt_too_long|no_chat_template|engine_.*"
+"""A regular expression of reasons that are a fault, ours or an engine's, and no opinion of what was written."""
 
 _EXCERPT: Final = 300
 """Characters of an unreadable text that are kept for a person to look at."""
 
 _NOT_THE_WRITERS: Final = (FAILED, UNREADABLE)
 """Reasons that say nothing of what was written, so that nobody is told to do better."""
+
+log = logging.getLogger(__name__)
 
 
 async def run_request(
@@ -32,8 +42,9 @@ async def run_request(
 
     `writer` gets one attempt and `config.retries` more, until a pair is accepted; then `fallback`, if given, one.
     What the verifier accepts of the writer's pairs goes to `judge`, if given and if it judges the task. Counts of
-    tokens are sums over the attempts, the judge's among them; `finish_reason` is that of the writer's last. A text
-    that could not be read, or an attempt that failed, is a refused pair with an empty question.
+    tokens are sums over the attempts, the judge's among them; `finish_reason` is that of the writer's last, `error` if
+    it failed. A text that could not be read, or an attempt that failed, is a refused pair with an empty question. What
+    came before a fault of ours is kept, and is not tried again: the next attempt would meet the same fault.
 
     Raises:
         EngineDied: the writer's or the judge's engine is gone; the request is to be run again by another.
@@ -42,9 +53,10 @@ async def run_request(
     reasons: list[str] = []
     attempt = 0
     for attempt in range(config.retries + 1):
-        reasons = await run.attempt(writer, attempt, reasons)
-        if run.accepted:
+        refused = await run.attempt(writer, attempt, reasons)
+        if run.accepted or refused is None:
             break
+        reasons = refused
     if not run.accepted and fallback is not None:
         run.judge = None
         await run.attempt(fallback, attempt + 1, reasons, counts=False)
@@ -52,9 +64,9 @@ async def run_request(
 
 
 def failed_row(request: Request, writer: Writer, error: Exception) -> dict[str, Any]:
-    """Return the row of a request that `run_request` raised an unforeseen error for: one refused pair, no tokens."""
+    """Return the row of a request whose own row could not be made for `error`: one refused pair, no tokens."""
     run = _Run(request)
-    run.keep("", f"{type(error).__name__}: {error}"[:_EXCERPT], "internal_error", writer.name(request.task), 0)
+    run.fail(error, writer, 0)
     return run.row(writer)
 
 
@@ -85,23 +97,48 @@ class _Run:
             "generated_tokens": self.generated_tokens,
         }
 
-    async def attempt(self, writer: Writer, attempt: int, reasons: Sequence[str], *, counts: bool = True) -> list[str]:
-        """Let `writer` write once and look at it; return the reasons of what was refused, each once."""
+    async def attempt(
+        self, writer: Writer, attempt: int, reasons: Sequence[str], *, counts: bool = True
+    ) -> list[str] | None:
+        """Let `writer` write once and look at it; return the reasons of what was refused, each once.
+
+        None after a fault of ours; what was looked at before it stays.
+        """
         first = len(self.pairs)
+        try:
+            await self._attempt(writer, attempt, reasons, counts)
+        except EngineDied:
+            raise
+        except Exception as error:
+            self.fail(error, writer, attempt, counts=counts)
+            return None
+        refused = (pair["reason"] for pair in self.pairs[first:])
+        return list(dict.fromkeys(reason for reason in refused if reason and reason not in _NOT_THE_WRITERS))
+
+    async def _attempt(self, writer: Writer, attempt: int, reasons: Sequence[str], counts: bool) -> None:
         generator = writer.name(self.request.task)
         try:
             generation = await writer.write(self.request, attempt, reasons)
         except RequestFailed as failure:
-            self.keep("", failure.detail[:_EXCERPT], failure.reason, generator, attempt)
+            self.keep("", _excerpt(failure.detail), failure.reason, generator, attempt)
             if counts:
                 self.finish_reason = "error"
-        else:
-            if counts:
-                self.finish_reason = generation.finish_reason
-                self._count(generation)
-            await self._look_at(generation.text, generator, attempt)
-        refused = (pair["reason"] for pair in self.pairs[first:])
-        return list(dict.fromkeys(reason for reason in refused if reason and reason not in _NOT_THE_WRITERS))
+            return
+        if counts:
+            self.finish_reason = generation.finish_reason
+            self._count(generation)
+        await self._look_at(generation.text, generator, attempt)
+
+    def fail(self, error: Exception, writer: Writer, attempt: int, *, counts: bool = True) -> None:
+        """Log a fault of ours and keep it as a refused pair."""
+        request, about = self.request, {"stage": "instruct", "unit_id": self.request.unit_id}
+        what = "the rest of the request" if self.accepted else "the request"
+        # what an error says, its traceback included, may quote the transcript; the row keeps it
+        log.error("unit %d, %s: %s is refused: %s", request.unit_id, request.task, what, place_of(error), extra=about)
+        log.debug("unit %d, %s", request.unit_id, request.task, exc_info=error, extra=about)
+        self.keep("", _excerpt(f"{type(error).__name__}: {error}"), INTERNAL, writer.name(request.task), attempt)
+        if counts and not self.accepted:
+            self.finish_reason = "error"
 
     def _count(self, generation: Generation) -> None:
         self.prompt_tokens += generation.prompt_tokens
@@ -125,9 +162,9 @@ class _Run:
             if reason is not None:
                 self.keep(question, answer, reason, generator, attempt, score=score)
                 continue
+            self.keep(self._final(question), answer, None, generator, attempt, verdict.evidence_rows(), score)
             self.accepted += 1
             self.seen.add(question, answer)
-            self.keep(self._final(question), answer, None, generator, attempt, verdict.evidence_rows(), score)
         for problem in dict.fromkeys(read.problems):
             self.keep("", _excerpt(text), f"parse_{problem}", generator, attempt)
 

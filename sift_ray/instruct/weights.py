@@ -20,6 +20,7 @@ from typing import Any, Final
 
 from filelock import FileLock, Timeout
 
+from sift_ray.config_storage import StorageConfig
 from sift_ray.object_store import S3Connection, split_s3
 
 READY: Final = "config.json"
@@ -33,6 +34,7 @@ _PICKLES: Final = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 _SECRETS: Final = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 _TOKEN: Final = re.compile(r"hf_\w{8,}|(?<=://)[^/@\s]+@")
 _DETAIL: Final = 300
+_ASK_S: Final = 20.0
 
 log = logging.getLogger(__name__)
 
@@ -175,15 +177,38 @@ def without_secrets(error: Exception) -> str:
     return _TOKEN.sub("***", text)[:_DETAIL]
 
 
-def fetch_s3(uri: str, cache: Path) -> Path:
+def hub_commit(repository: str, revision: str | None) -> str | None:
+    """Return the commit that `revision` (None: the main branch) of a hub repository is at now.
+
+    None, and a warning, where the hub does not tell: it can't be reached from here, `HF_HUB_OFFLINE` is set, the
+    client is not installed, or it refuses (which is an error only where the model is to be loaded).
+    """
+    name = f"{repository}@{revision}" if revision else repository
+    try:
+        from huggingface_hub import HfApi
+
+        return HfApi().model_info(repository, revision=revision or "main", timeout=_ASK_S).sha
+    except Exception as error:
+        # the hub's errors come from one of three HTTP libraries, by its version
+        log.warning(
+            "model %s: which commit of it is meant can't be asked of the hub here, so each node takes what it finds; "
+            "write %s@COMMIT to be sure that all take the same (%s)",
+            name,
+            repository,
+            without_secrets(error),
+        )
+        return None
+
+
+def fetch_s3(uri: str, cache: Path, storage: StorageConfig | None = None) -> Path:
     """Return a local copy of the model folder `s3://bucket/prefix`, made once a node and state of the folder.
 
-    The store's address and keys come from the environment (`AWS_ENDPOINT_URL_S3`, …).
+    `storage` says where the store is; what it leaves open, and the keys, the environment.
 
     Raises:
         ModelError: it can't be read, or holds no model.
     """
-    connection, bucket, objects = _objects(uri)
+    connection, bucket, objects = _objects(uri, storage)
 
     def copy(folder: Path) -> None:
         for name, item in objects.items():
@@ -196,29 +221,29 @@ def fetch_s3(uri: str, cache: Path) -> Path:
         raise ModelError(f"model {uri}: it could not be copied: {without_secrets(error)}") from None
 
 
-def s3_revision(uri: str) -> str:
+def s3_revision(uri: str, storage: StorageConfig | None = None) -> str:
     """Return a hash of the names, sizes and tags of the model's files.
 
     Raises:
         ModelError: as `fetch_s3`.
     """
-    return _digest(_objects(uri)[2])
+    return _digest(_objects(uri, storage)[2])
 
 
-def _objects(uri: str) -> tuple[S3Connection, str, dict[str, Any]]:
+def _objects(uri: str, storage: StorageConfig | None) -> tuple[S3Connection, str, dict[str, Any]]:
     """Return the store, the bucket, and what is wanted of the folder, by file name."""
     try:
         bucket, prefix = split_s3(uri)
     except ValueError as error:
         raise ModelError(f"model {error}") from error
     start = f"{prefix}/" if prefix else ""
-    connection = S3Connection()
+    connection = S3Connection(storage)
     try:
         pages = connection.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=start)
         found = {item["Key"][len(start) :]: item for page in pages for item in page.get("Contents", ())}
     except _store_errors() as error:
         raise ModelError(
-            f"model {uri}: the store can't be read: {without_secrets(error)}; check the address and AWS_* variables"
+            f"model {uri}: the store can't be read: {without_secrets(error)}; check `storage` and the AWS_* variables"
         ) from None
     if READY not in found:
         raise ModelError(f"model {uri}: there is no {READY} under it; name the folder of a saved model")

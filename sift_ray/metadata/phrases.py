@@ -98,6 +98,9 @@ class Signals(_Part):
         last, before, after, rise, fall, same, differ: relations between words or audios; `than` joins them.
         towards: before a word, they make it the one that another comes before or after ("auf X folgt Y").
         verbs: what a speaker does; a name may stand before them.
+        passing: with `rise` and `fall`, what tells of a change or of a part of the audio ("at the end").
+        unreal: what should be, must be or used to be.
+        alone: that nothing else is so ("only").
     """
 
     harmless: Listed
@@ -132,6 +135,9 @@ class Signals(_Part):
     towards: Listed = ()
     verbs: Listed
     differ: Listed
+    passing: Listed = ()
+    unreal: Listed = ()
+    alone: Listed = ()
 
 
 class Times(_Part):

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sift_ray.instruct.ladder import FAULTS
 from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.schema import CLIPPED_FROM
 from sift_ray.storage import Counts
@@ -97,6 +98,8 @@ def count_instructions(table: pa.Table) -> Counts:
     - `pairs`: by task, language, rung and `accepted` or the rule that refused them.
     - `untold`: the accepted ones of them that say that something can't be told, by task, language and rung.
     - `rejects`: pairs by task and rule.
+    - `faults`: requests that those who were asked first did not answer, and of which a fault, rather than an opinion
+      of what was written, has a part in that: by the first such fault. The templates may have answered them after all.
     - `finish`: requests by how the model's last text ended.
     - `tokens`: by task and `prompt`, `cached` (of the prompt) or `generated`.
     """
@@ -122,6 +125,7 @@ def count_instructions(table: pa.Table) -> Counts:
         "pairs": _tally([rows["task"], rows["language"], rung, rule]),
         "untold": _tally([part.take(untold) for part in (rows["task"], rows["language"], rung)]),
         "rejects": _tally([rows["task"].filter(refused), rule.filter(refused)]),
+        "faults": _faults(table["finish_reason"], parents, pc.struct_field(pairs, "reason"), rung, accepted),
         "finish": _tally([table["finish_reason"]]),
         "tokens": {
             f"{task}/{name}": count
@@ -136,6 +140,32 @@ def _rungs(model: pa.ChunkedArray, generator: pa.ChunkedArray, attempt: pa.Chunk
     by_model = pc.if_else(pc.equal(attempt, 0), "first", "retry")
     by_any = pc.if_else(pc.equal(generator, TEMPLATE), "fallback", by_model)
     return pc.if_else(pc.equal(model, TEMPLATE), TEMPLATE, by_any)
+
+
+def _faults(
+    finish: pa.ChunkedArray,
+    parents: pa.Array,
+    reason: pa.ChunkedArray,
+    rung: pa.ChunkedArray,
+    accepted: pa.ChunkedArray,
+) -> dict[str, int | float]:
+    """Count the requests that a fault kept from being answered by who was asked first, by the first of their faults.
+
+    Args:
+        finish: of each request.
+        parents: of each pair its request, ascending.
+        reason, rung, accepted: of each pair.
+    """
+    first_asked = pc.not_equal(rung, "fallback")
+    answered = np.unique(parents.filter(pc.and_(accepted, first_asked)))
+    is_fault = pc.fill_null(pc.match_substring_regex(reason, f"^(?:{FAULTS})$"), False)
+    requests, first = np.unique(parents.filter(is_fault), return_index=True)
+    reasons = dict(zip(requests.tolist(), reason.filter(is_fault).take(pa.array(first)).to_pylist(), strict=True))
+    errors = np.flatnonzero(pc.fill_null(pc.equal(finish, "error"), False))
+    counted = {"error": 0} | dict.fromkeys(reasons.values(), 0)
+    for request in ({*reasons, *errors.tolist()}).difference(answered.tolist()):
+        counted[reasons.get(request, "error")] += 1
+    return {fault: count for fault, count in counted.items() if count}
 
 
 def _untold(pairs: pa.ChunkedArray) -> pa.Array:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,12 +20,12 @@ import ray.data
 
 from sift_ray.config import Config
 from sift_ray.config_instruct import InstructConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.instruct.engines import model_revisions, start_engines
 from sift_ray.instruct.prompts import judge_hash, prompt_hash
 from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.instruct.templates import templates_hash
 from sift_ray.instruct.unanswerable import unanswerable_hash
-from sift_ray.job_log import place_of
 from sift_ray.metadata.accents import accents_file
 from sift_ray.metadata.phrases import phrase_file
 from sift_ray.metadata.rulers import Rulers
@@ -59,13 +59,14 @@ def run_instruct(
 
     `made_from` are the fingerprints of the annotations and of the bins.
     """
-    stage = instruct_stage(config, *made_from, data_file_hashes(), model_revisions(config.instruct))
+    revisions = model_revisions(config.instruct, config.storage)
+    stage = instruct_stage(config, *made_from, data_file_hashes(), revisions)
 
     def start(wave: int, progress: Progress) -> tuple[ray.data.Dataset, Expected]:
         manifest = read_manifest(root, "annotations", wave)
         if manifest is None:
             raise StorageError(f"{root.uri}: wave {wave} is not annotated; run `sift-ray annotate` first")
-        return _dataset(config, root, manifest, rulers, progress)
+        return _dataset(config, root, manifest, rulers, progress, revisions)
 
     return run_waves(session, root, stage, range(plan.waves), start)
 
@@ -83,7 +84,12 @@ def data_file_hashes() -> dict[str, str]:
 
 
 def _dataset(
-    config: Config, root: OutputRoot, manifest: WaveManifest, rulers: Rulers, progress: Progress
+    config: Config,
+    root: OutputRoot,
+    manifest: WaveManifest,
+    rulers: Rulers,
+    progress: Progress,
+    revisions: Mapping[str, str],
 ) -> tuple[ray.data.Dataset, Expected]:
     instruct = config.instruct
     models = sorted({*instruct.models.values(), TEMPLATE})
@@ -94,7 +100,7 @@ def _dataset(
     parts = []
     for model, table in zip(models, tables, strict=True):
         if rows[model]:
-            parts.append(_answers(config, model, table, rows[model], progress))
+            parts.append(_answers(config, model, table, rows[model], progress, revisions))
     if not parts:
         # nothing can be asked of this wave; it still gets its manifest
         return ray.data.from_arrow(INSTRUCTIONS.empty_table()), expected
@@ -122,7 +128,14 @@ def plan_wave(
     return (expected, rows), *tables
 
 
-def _answers(config: Config, model: str, requests: Any, rows: int, progress: Progress) -> ray.data.Dataset:
+def _answers(
+    config: Config,
+    model: str,
+    requests: Any,
+    rows: int,
+    progress: Progress,
+    revisions: Mapping[str, str] | None = None,
+) -> ray.data.Dataset:
     instruct = config.instruct
     pool = instruct.pool
     blocks = -(-rows // pool.batch_rows)
@@ -141,7 +154,13 @@ def _answers(config: Config, model: str, requests: Any, rows: int, progress: Pro
         )
     return dataset.map_batches(
         Answering,
-        fn_constructor_kwargs={"config": instruct, "model": model, "progress": progress},
+        fn_constructor_kwargs={
+            "config": instruct,
+            "model": model,
+            "progress": progress,
+            "storage": config.storage,
+            "revisions": revisions,
+        },
         batch_size=pool.batch_rows,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
@@ -173,31 +192,39 @@ def answer_from_templates(batch: pa.Table, config: InstructConfig, progress: Pro
 async def answered(
     request: Request, writer: Writer, fallback: Writer | None, config: InstructConfig, judge: Judge | None = None
 ) -> dict[str, Any]:
-    """Return the row of a request; one that fails by a fault of ours is a refused pair, and costs no other row."""
+    """Return the row of a request, such as a table can hold.
+
+    A request that fails by a fault of ours, or whose row no table can hold, is a refused pair, and costs no other row.
+    """
     from sift_ray.instruct.engine import EngineDied
     from sift_ray.instruct.ladder import failed_row, run_request
 
     try:
-        return await run_request(request, writer, fallback, config, judge)
+        row = await run_request(request, writer, fallback, config, judge)
+        _table([row])  # (else one row would cost its whole batch)
     except EngineDied:
         raise
     except Exception as error:
-        about = {"stage": "instruct", "unit_id": request.unit_id}
-        # what an error says, its traceback included, may quote the transcript; the row keeps it
-        log.error(
-            "unit %d, %s: the request is refused: %s", request.unit_id, request.task, place_of(error), extra=about
-        )
-        log.debug("unit %d, %s", request.unit_id, request.task, exc_info=True, extra=about)
         return failed_row(request, writer, error)
+    return row
 
 
 class Answering:
     """The actor that holds a model's engine; batches run concurrently, so that the engine is never short of work."""
 
-    def __init__(self, config: InstructConfig, model: str, progress: Progress) -> None:
+    def __init__(
+        self,
+        config: InstructConfig,
+        model: str,
+        progress: Progress,
+        storage: StorageConfig | None = None,
+        revisions: Mapping[str, str] | None = None,
+    ) -> None:
         self._config = config
         self._model = model
         self._progress = progress
+        self._storage = storage
+        self._revisions = revisions
         self._writing: tuple[Writer, Judge] | None = None
         self._starting = asyncio.Lock()
 
@@ -208,7 +235,7 @@ class Answering:
 
         async with self._starting:
             if self._writing is None:
-                started = await start_engines(self._model, self._config)
+                started = await start_engines(self._model, self._config, self._storage, self._revisions)
                 engines = {name: MeteredEngine(engine) for name, engine in started.items()}
                 self._writing = ModelWriter(engines, self._config), Judge(engines, self._config)
         return self._writing

@@ -103,7 +103,7 @@ _slugs: dict[str, set[str]] = defaultdict(set)
 
 @cache
 def _made(series: Series) -> Any:
-    """Return Ray's metric, made once a process: each one more would be a thread's worth of the agent's work."""
+    """Return Ray's metric, made once a process, when it is first needed."""
     from ray.util import metrics
 
     if series.kind == "histogram":

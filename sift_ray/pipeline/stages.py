@@ -17,14 +17,14 @@ from sift_ray.config_align import AlignConfig
 from sift_ray.features.published import BROUHAHA, SQUIM
 from sift_ray.features.speaker_labels import label_identity
 from sift_ray.pipeline.counts import count_annotations, count_instructions, count_utterances
-from sift_ray.pipeline.waves import Stage
+from sift_ray.pipeline.waves import Budget, Stage
 from sift_ray.schema import ANNOTATIONS, INSTRUCTIONS, UTTERANCES
 from sift_ray.storage import Counts
 
 # Raised by hand when the code of a room changes what it makes of the same input.
 READING_VERSION = 3
 MEASURING_VERSION = 5
-WRITING_VERSION = 3
+WRITING_VERSION = 4
 
 # Rejects by a rule of ours, of rows that nothing is wrong with: they say nothing about a wave's health.
 NO_ERRORS = ("plan/speaker_in_two_splits",)
@@ -35,6 +35,7 @@ _HOW_NOT_WHAT = {
     "device",
     "batch_s",
     "error_budget",
+    "fault_budget",
     "concurrent_batches",
     "model_cache",
     # of vLLM
@@ -91,8 +92,7 @@ def annotate_stage(config: Config, utterances: str, models: Mapping[str, str]) -
             "utterances": utterances,
         },
         summarise=count_annotations,
-        reject_share=_rejected,
-        error_budget=config.annotate.error_budget,
+        budgets=(Budget("annotate.error_budget", config.annotate.error_budget, _rejected),),
     )
 
 
@@ -146,8 +146,11 @@ def instruct_stage(
         },
         summarise=count_instructions,
         keyed_by_task=True,
-        reject_share=_unanswered,
-        error_budget=config.instruct.error_budget,
+        budgets=(
+            # (first: it tells more)
+            Budget("instruct.fault_budget", config.instruct.fault_budget, _faulty, "failed by a fault", "faults"),
+            Budget("instruct.error_budget", config.instruct.error_budget, _unanswered),
+        ),
     )
 
 
@@ -162,3 +165,8 @@ def _unanswered(counts: Counts) -> float:
     requests = counts.get("requests", {})
     rows = requests.get("all", 0)
     return 1 - requests.get("answered", 0) / rows if rows else 0.0
+
+
+def _faulty(counts: Counts) -> float:
+    rows = counts.get("requests", {}).get("all", 0)
+    return sum(counts.get("faults", {}).values()) / rows if rows else 0.0

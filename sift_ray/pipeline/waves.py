@@ -14,11 +14,11 @@ import secrets
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -81,6 +81,24 @@ class Expected:
     digest: int
 
 
+class Budget(NamedTuple):
+    """How much of a wave may go wrong in one way.
+
+    Attributes:
+        name: the key of the config that sets it.
+        allowed: the greatest share of the wave that may, 0 to 1.
+        share: returns the share that did, from the wave's counts.
+        said: what became of that share, for the error.
+        reasons: the table of the counts that says why.
+    """
+
+    name: str
+    allowed: float
+    share: Callable[[Counts], float]
+    said: str = "was rejected"
+    reasons: str = "rejects"
+
+
 @dataclass(frozen=True)
 class Stage:
     """What the runner must know of a stage."""
@@ -90,8 +108,7 @@ class Stage:
     ingredients: Mapping[str, Any]
     summarise: Callable[[pa.Table], Counts]
     keyed_by_task: bool = False  # rows are told apart by unit_id and task, else by unit_id
-    reject_share: Callable[[Counts], float] = field(default=lambda _: 0.0)
-    error_budget: float = 1.0
+    budgets: tuple[Budget, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -305,14 +322,16 @@ def _run_wave(
             + "; the wave is not marked as done, and the next run does it again"
         )
     counts = add_counts(s.counts for s in shards)
-    share = stage.reject_share(counts)
-    # one bad row is no bad wave, however small the wave
-    if share > max(stage.error_budget, 1 / max(rows, 1)):
-        raise BudgetExceededError(
-            f"{title}: {share:.1%} was rejected, and error_budget allows {stage.error_budget:.1%}. By reason: "
-            + ", ".join(f"{k} {n:g}" for k, n in sorted(counts.get("rejects", {}).items(), key=lambda item: -item[1]))
-            + f". Look at {root.uri}/{wave_folder(stage.name, wave)}, mend the cause, or raise the budget."
-        )
+    for budget in stage.budgets:
+        share = budget.share(counts)
+        # one bad row is no bad wave, however small the wave
+        if share > max(budget.allowed, 1 / max(rows, 1)):
+            why = sorted(counts.get(budget.reasons, {}).items(), key=lambda item: -item[1])
+            raise BudgetExceededError(
+                f"{title}: {share:.1%} {budget.said}, and {budget.name} allows {budget.allowed:.1%}. By reason: "
+                + ", ".join(f"{reason} {number:g}" for reason, number in why)
+                + f". Look at {root.uri}/{wave_folder(stage.name, wave)}, mend the cause, or raise the budget."
+            )
     manifest = WaveManifest(
         stage=stage.name,
         wave=wave,

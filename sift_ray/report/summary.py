@@ -1,87 +1,19 @@
-"""The final table and `status`: all of it read from manifests, so that it can be had from any machine at any time."""
+"""The final table and `status`, as tables and as JSON."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import asdict
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
-from sift_ray.report.tables import by_language, count_text, grid, largest_first
+from sift_ray.report.state import StageState, Summary, summarise
+from sift_ray.report.tables import by_language, count_text, duration_text, grid, largest_first
 from sift_ray.report.yields import instruction_tables, mix_as_json, yields_as_json
 from sift_ray.schema import LANGUAGES
-from sift_ray.storage import Counts, OutputRoot, WaveManifest, add_counts, read_json, read_manifest
 
-STAGES = ("utterances", "annotations", "instructions")
-_WAVE = re.compile(r"wave=(\d{5,})")
-
-
-@dataclass
-class StageState:
-    """How far one stage is."""
-
-    waves_done: int = 0
-    rows: int = 0
-    seconds: float = 0.0
-    counts: Counts = field(default_factory=dict)
-
-
-@dataclass
-class Summary:
-    """Everything that the tables show."""
-
-    output: str
-    waves: int | None
-    stages: dict[str, StageState]
-    bins: dict[str, Any] | None
-    release: dict[str, Any] | None
-    left_out: dict[str, int] = field(default_factory=dict)  # corpus/language → utterances beyond its `hours`
-
-    @property
-    def complete(self) -> bool:
-        """Whether every stage has done every wave, and the release is out."""
-        return (
-            self.waves is not None
-            and all(state.waves_done == self.waves for state in self.stages.values())
-            and self.release is not None
-        )
-
-
-def summarise(root: OutputRoot) -> Summary:
-    """Read the state of a job from its output root."""
-    plan, release = read_json(root, "plan.json"), read_json(root, "release.json")
-    stages = {stage: _stage_state(_manifests(root, stage)) for stage in STAGES}
-    if plan is not None:
-        stages["utterances"].seconds = plan["seconds"]  # (the waves' own are those of writing alone)
-    return Summary(
-        output=root.uri,
-        waves=None if plan is None else plan["waves"],
-        stages=stages,
-        bins=read_json(root, "bins.json"),
-        release=release if release is not None and release["complete"] else None,
-        left_out={name: cell["utterances"] for name, cell in (plan or {}).get("left_out", {}).items()},
-    )
-
-
-def _manifests(root: OutputRoot, stage: str) -> Iterable[WaveManifest]:
-    for name in root.names(stage):
-        match = _WAVE.fullmatch(name)
-        manifest = read_manifest(root, stage, int(match[1])) if match else None
-        if manifest is not None:
-            yield manifest
-
-
-def _stage_state(manifests: Iterable[WaveManifest]) -> StageState:
-    state = StageState()
-    for manifest in manifests:
-        state.waves_done += 1
-        state.rows += manifest.rows
-        state.seconds += manifest.seconds
-        state.counts = add_counts([state.counts, manifest.counts])
-    return state
+__all__ = ["as_json", "render", "summarise"]
 
 
 def as_json(summary: Summary) -> dict[str, Any]:
@@ -90,11 +22,27 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "output": summary.output,
         "waves": summary.waves,
         "complete": summary.complete,
-        "stages": {name: vars(state) for name, state in summary.stages.items()},
+        "running": None if summary.holder is None else asdict(summary.holder),
+        "stages": {name: _stage_json(state) for name, state in summary.stages.items()},
+        "bins": summary.bins is not None,
         "release": summary.release,
         "left_out": summary.left_out,
         "yields": yields_as_json(summary.stages["instructions"].counts),
         "mix": mix_as_json(summary.stages["instructions"].counts),
+    }
+
+
+def _stage_json(state: StageState) -> dict[str, Any]:
+    return {
+        "waves_done": state.waves_done,
+        "rows": state.rows,
+        "seconds": state.seconds,
+        "rows_per_s": state.per_second(state.rows),
+        "audio_s_per_s": state.per_second(state.hours * 3600),
+        "tokens_per_s": state.per_second(state.tokens),
+        "eta_s": state.eta_s,
+        "finished_at": state.finished_at,
+        "counts": state.counts,
     }
 
 
@@ -109,30 +57,46 @@ def render(summary: Summary, console: Console) -> None:
     if summary.release is not None:
         total = sum(summary.release["rows"].values())
         console.print(f"{total:,} samples as Parquet in {summary.output}/release", soft_wrap=True)
+    console.print(_whose(summary), soft_wrap=True, highlight=False, markup=False, end="")
 
 
-def _rate(amount: float, seconds: float) -> str:
-    return f"{amount / seconds:,.1f}" if seconds > 0 else ""
+def _whose(summary: Summary) -> str:
+    """Return the lines about who works on the output; none where all is done and nobody does."""
+    if summary.holder is not None:
+        holder = summary.holder
+        return (
+            f"Process {holder.process} on {holder.host} is running it, since {holder.since}. (One that was killed "
+            "stands here until the next takes its place.)\n"
+        )
+    return "" if summary.complete else "Not complete, and no job is running: `sift-ray build` goes on from here.\n"
+
+
+def _rate(amount: float | None) -> str:
+    return "" if amount is None else f"{amount:,.1f}"
 
 
 def _progress_table(summary: Summary) -> Table:
     rows = []
     for name, state in summary.stages.items():
         waves = "?" if summary.waves is None else str(summary.waves)
-        hours = sum(state.counts.get("hours", {}).values())
-        audio = _rate(hours * 3600, state.seconds) + "×" if name == "annotations" and state.seconds else ""
-        tokens = sum(n for label, n in state.counts.get("tokens", {}).items() if label.endswith("generated"))
+        speed = f"{_rate(state.per_second(state.tokens))} tokens/s" if state.tokens and state.seconds else ""
+        if name == "annotations" and state.seconds:
+            speed = f"{_rate(state.per_second(state.hours * 3600))}×"
         rows.append(
             (
                 name,
                 f"{state.waves_done} of {waves}",
                 count_text(state.rows),
                 f"{state.seconds:,.1f}",
-                _rate(state.rows, state.seconds),
-                audio or (f"{_rate(tokens, state.seconds)} tokens/s" if tokens else ""),
+                _rate(state.per_second(state.rows)),
+                speed,
+                duration_text(state.eta_s) if state.eta_s else "",
             )
         )
-    return grid("Stages", ("stage", "waves", "rows", "seconds", "rows/s", "speed"), rows)
+    heads = ("stage", "waves", "rows", "seconds", "rows/s", "speed", "left")
+    if any(row[-1] for row in rows):
+        return grid("Stages (left: at the rate of the waves done)", heads, rows)
+    return grid("Stages", heads[:-1], [row[:-1] for row in rows])
 
 
 def _corpus_table(summary: Summary) -> Table:

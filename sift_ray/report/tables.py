@@ -55,6 +55,18 @@ def count_text(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def duration_text(seconds: float) -> str:
+    """Return a duration as tables show it, in the two units that tell most."""
+    minutes = round(seconds / 60)
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes // 1440} d {minutes % 1440 // 60} h"
+
+
 def by_language(cells: Mapping[tuple[str, str], float], names: Iterable[str]) -> list[tuple[str, ...]]:
     """Return a row a name with its counts by language and their sum, and a last row of the sums.
 

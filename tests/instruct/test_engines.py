@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from sift_ray.config_instruct import InstructConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.instruct import engines as module
 from sift_ray.instruct.engine import EngineStartError
 from sift_ray.instruct.engines import model_revisions, models_for, start_engines
@@ -29,10 +30,11 @@ def started(monkeypatch):
 
     class Vllm:
         @staticmethod
-        def start(name, config, cache):
+        async def start(name, config, *where):
             if name == "broken":
                 raise EngineStartError("broken")
             engines.append(Fake(name))
+            engines[-1].where = where
             return engines[-1]
 
     monkeypatch.setattr(module, "VllmEngine", Vllm)
@@ -60,6 +62,13 @@ def test_engines_come_by_their_models(started):
     assert not any(engine.closed for engine in started)
 
 
+def test_weights_are_fetched_as_the_driver_found_them(started, tmp_path):
+    storage = StorageConfig(endpoint_url="http://store:1")
+    config = InstructConfig(models=MODELS, judge={"model": "c"}, vllm=SHARED, model_cache=str(tmp_path))
+    asyncio.run(start_engines("b", config, storage, {"a": "1", "b": "2", "c": ""}))
+    assert [engine.where for engine in started] == [(tmp_path, storage, "2"), (tmp_path, storage, None)]
+
+
 def test_what_started_is_closed_where_another_does_not(started):
     config = InstructConfig(models=MODELS, judge={"model": "broken"}, vllm=SHARED)
     with pytest.raises(EngineStartError):
@@ -71,7 +80,11 @@ def test_two_models_of_one_server():
     pytest.importorskip("openai")
     with serving("b", "c") as server:
         config = InstructConfig(
-            engine="openai", models=MODELS, judge={"model": "c"}, openai={"base_url": server.url, "retries": 0}
+            engine="openai",
+            models=MODELS,
+            judge={"model": "c"},
+            openai={"base_url": server.url, "retries": 0},
+            sampling={"max_tokens": 77},
         )
 
         async def start_and_close():
@@ -82,6 +95,8 @@ def test_two_models_of_one_server():
 
         assert asyncio.run(start_and_close()) == {"b", "c"}
         assert {asked["model"] for asked in server.asked} == {"b", "c"}
+        # there is room for what will be asked for
+        assert {asked["max_tokens"] for asked in server.asked} == {77}
 
 
 def test_templates_have_no_engine():

@@ -1,7 +1,10 @@
 import asyncio
 import json
+import re
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from sift_ray.config_instruct import InstructConfig
 from sift_ray.instruct.engine import EngineDied, Generation, RequestFailed
@@ -57,6 +60,34 @@ def judged(*script, **config):
         ("7/10", 7),
         ('{"score": 7} {"score": 7}', 7),
         ('{"score": 7} {"score": 10}', None),  # which of them?
+        ('{"score": 7}\nscore: 9', None),
+        ('{"score": 7, "Score": 9}', None),
+        ('{"score": 7, "why": "it } is 3 of 4"}', 7),
+        ('{"result": {"score": 7}}', 7),
+        ('{"score": "7/10"}', 7),
+        ('{"score": 9e-1}', None),
+        ('{"score": 1e1}', None),
+        ('{"score": 9.9999}', None),
+        ('{"score": [7]}', None),
+        ("{'score': 9e-1}", None),
+        ("score: 9e-1", None),
+        ("score: 7/100", None),
+        ("score: 7/10", 7),
+        ("**Score:** 8.5 out of 10.", None),
+        ("**Score**: 8.5 out of 10.", 8.5),
+        ("The answer is fine.\nScore: 8. It says how fast.", 8),
+        ("score: 7, 5", None),
+        ("score: 7,5", None),
+        ("score: 1,000", None),
+        ("score: 7-8", None),
+        ("score: 7 or 8", None),
+        ("score: 7 million", None),
+        ("score: 7%", None),
+        ("score: 7 score: high", None),
+        ("score: ٣", None),
+        ("7/100", None),
+        ("7e-1", None),
+        ('{"a": ' * 300, None),
         ('{"score": 11}', None),
         ('{"score": -1}', None),
         ('{"score": 07}', None),
@@ -75,6 +106,74 @@ def judged(*script, **config):
 )
 def test_a_score_is_read_or_there_is_none(text, score):
     assert read_score(text) == score
+
+
+PIECES = [
+    "score",
+    "Score",
+    '"score"',
+    ":",
+    "=",
+    "{",
+    "}",
+    "[",
+    "]",
+    '"',
+    "'",
+    "*",
+    "`",
+    " ",
+    " ",
+    "\n",
+    ",",
+    ".",
+    "-",
+    "+",
+]
+PIECES += [
+    "/",
+    "/10",
+    "/100",
+    "out of 10",
+    "%",
+    "e",
+    "e-1",
+    "E2",
+    "_",
+    "x",
+    "is",
+    "0",
+    "1",
+    "5",
+    "7",
+    "8.5",
+    "10",
+    "007",
+]
+TEXTS = st.lists(st.sampled_from(PIECES), max_size=12).map("".join)
+FEW = st.lists(st.sampled_from(PIECES), max_size=2).map("".join)
+BEFORE = st.sampled_from(["", "{", "{'", '{"', "x ", "**", "7 "])
+NAMES = st.sampled_from(["score: ", "score=", 'score": ', "score': '", "score "])
+STATEMENTS = st.tuples(BEFORE, NAMES, FEW, FEW, st.sampled_from(["", "}", "'}", '"}'])).map("".join)
+
+
+@settings(max_examples=1500, deadline=None)
+@given(TEXTS | STATEMENTS)
+def test_no_score_is_read_that_is_not_stated(text):
+    score = read_score(text)
+    if score is None:
+        return
+    # what stands between blanks, marks and brackets
+    plain = re.sub(r"(/|out of)\s*10(?!\d)", " ", text)
+    words = [word.rstrip(".;!") for word in re.split(r"[\s{}\[\]()\"'*`:=]+|(?<!\d),|,(?!\d)", plain)]
+    assert score in {float(word) for word in words if re.fullmatch(r"10(\.0+)?|[0-9](\.[0-9]+)?", word)}
+
+
+@given(
+    st.integers(0, 100).map(lambda tenths: tenths / 10), st.sampled_from(['{"score": %g}', "score: %g", "%g", "%g/10"])
+)
+def test_every_score_is_read(score, form):
+    assert read_score(form % score) == score
 
 
 @pytest.mark.parametrize(

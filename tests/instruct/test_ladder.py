@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from sift_ray.config import InstructConfig
 from sift_ray.instruct.engine import EngineDied, Generation, RequestFailed
 from sift_ray.instruct.judging import Judge
-from sift_ray.instruct.ladder import run_request
+from sift_ray.instruct.ladder import failed_row, run_request
 from sift_ray.instruct.requests import ACOUSTIC, CONTROLLABLE, Request
 from sift_ray.instruct.synthesis import split_transcript
 from sift_ray.instruct.writer import ModelWriter, TemplateWriter
@@ -110,6 +111,72 @@ def test_a_failed_request_is_a_counted_reject():
     assert row["generated_tokens"] == 0
 
 
+class Strange(Exception):
+    """An error that nobody foresaw."""
+
+
+def test_a_fault_of_ours_goes_on_to_the_fallback():
+    row, engine = run(FALSE, Strange("a\ud800" + "b" * 500), TRUE, fallback=TemplateWriter(), retries=2)
+    assert [(p["reason"], p["generator"], p["attempt"]) for p in row["pairs"]] == [
+        ("false_claim", "scripted", 0),
+        ("internal_error", "scripted", 1),
+        (None, "template", 2),
+    ]
+    assert row["pairs"][1]["answer"].startswith("Strange: a?bb")
+    assert len(row["pairs"][1]["answer"]) == 300
+    assert (row["finish_reason"], row["generated_tokens"]) == ("error", 20)
+    assert engine.script == [TRUE]
+
+
+def test_what_was_accepted_before_a_fault_of_ours_is_kept():
+    row, _, judge = judged(
+        [f"{TRUE}\n{OTHER}"],
+        ['{"score": 9}', Strange("x")],
+        asked=request(pairs=2),
+        fallback=TemplateWriter(),
+    )
+    assert [(p["reason"], p["answer"]) for p in row["pairs"]] == [
+        (None, "The person speaks very slowly."),
+        ("internal_error", "Strange: x"),
+    ]
+    assert (row["finish_reason"], row["generated_tokens"]) == ("stop", 40)
+    assert judge.script == []
+
+
+def test_a_fault_of_the_fallback_keeps_what_the_model_wrote():
+    class Broken(TemplateWriter):
+        async def write(self, *_):
+            raise Strange("x")
+
+    row, _ = run(FALSE, FALSE, fallback=Broken())
+    assert [(p["reason"], p["generator"]) for p in row["pairs"]] == [
+        ("false_claim", "scripted"),
+        ("false_claim", "scripted"),
+        ("internal_error", "template"),
+    ]
+    assert row["finish_reason"] == "stop"
+
+
+def test_a_synthesis_prompt_without_its_text_is_not_taken_for_accepted():
+    read_out = json.dumps({"q": "Please read the following text very slowly.", "a": ""})
+    without = replace(request(CONTROLLABLE), facts=FACTS[:1])
+    row, _ = run(read_out, asked=without)
+    assert [p["reason"] for p in row["pairs"]] == ["internal_error"]
+    assert row["finish_reason"] == "error"
+
+
+def test_the_row_of_a_request_that_has_none_says_why():
+    row = failed_row(request(), TemplateWriter(), Strange("\ud800"))
+    conform(pa.Table.from_pylist([row], schema=INSTRUCTIONS), INSTRUCTIONS)
+    assert row["finish_reason"] == "error"
+    assert [(p["reason"], p["answer"]) for p in row["pairs"]] == [("internal_error", "Strange: ?")]
+
+
+def test_a_detail_of_an_engine_is_cut_and_can_be_written():
+    row, _ = run(RequestFailed("engine_refused", "\ud800" * 500), retries=0)
+    assert row["pairs"][0]["answer"] == "?" * 300
+
+
 def test_a_dead_engine_is_not_swallowed():
     with pytest.raises(EngineDied):
         run(EngineDied("gone"))
@@ -179,7 +246,7 @@ def test_a_low_score_is_a_reject_that_is_tried_again_with_the_reason():
     # (the same pair, now liked better, is no duplicate of one that was not accepted)
     assert [(p["reason"], p["score"], p["attempt"]) for p in row["pairs"]] == [("judged_low", 2.0, 0), (None, 9.0, 1)]
     assert row["pairs"][0]["evidence"] == []
-    assert "judged" in writer.prompts[1].messages[-1].content
+    assert "refused" in writer.prompts[1].messages[-1].content
 
 
 def test_what_the_verifier_refuses_is_not_judged():

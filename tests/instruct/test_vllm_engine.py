@@ -37,7 +37,7 @@ SETTINGS = VllmConfig(max_model_len=1024, cpu_kvcache_gib=1, enforce_eager=True,
 
 
 async def exercise(folder, taken):
-    engine = VllmEngine.start(str(folder), SETTINGS)
+    engine = await VllmEngine.start(str(folder), SETTINGS)
     assert len(engine_cores()) == 1
     try:
         texts = await asyncio.gather(
@@ -77,7 +77,7 @@ async def exercise(folder, taken):
     # a second start, at a port that is taken, with other requests in flight: it writes the same
     os.environ["VLLM_PORT"] = str(taken)
     try:
-        second = VllmEngine.start(str(folder), SETTINGS)
+        second = await VllmEngine.start(str(folder), SETTINGS)
     finally:
         del os.environ["VLLM_PORT"]
     try:
@@ -115,7 +115,7 @@ def test_the_environment_keeps_quiet_and_unpinned():
 
 def test_a_missing_model_is_named_before_vllm_is_touched():
     with pytest.raises(ModelError, match="no such folder"):
-        VllmEngine.start("/no/such/model", VllmConfig())
+        asyncio.run(VllmEngine.start("/no/such/model", VllmConfig()))
 
 
 def test_a_missing_vllm_says_what_to_install(monkeypatch, tmp_path):
@@ -125,7 +125,7 @@ def test_a_missing_vllm_says_what_to_install(monkeypatch, tmp_path):
     (tmp_path / "model.safetensors").write_bytes(b"x")
     monkeypatch.setitem(sys.modules, "vllm.engine.arg_utils", None)
     with pytest.raises(EngineStartError, match=r"install sift-ray\[vllm\]"):
-        VllmEngine.start(str(tmp_path), VllmConfig())
+        asyncio.run(VllmEngine.start(str(tmp_path), VllmConfig()))
 
 
 @pytest.mark.parametrize("cpu", [True, False])
@@ -190,10 +190,10 @@ def test_what_can_not_pass_fails_at_once_and_says_what_to_do(tiny_model, tmp_pat
     nothing = altered(tiny_model, tmp_path / "nothing", model_type="no_such_type")
     for folder in (strange, nothing):
         with pytest.raises(EngineStartError, match="name a model that the installed vLLM knows") as caught:
-            VllmEngine.start(str(folder), SETTINGS)
+            asyncio.run(VllmEngine.start(str(folder), SETTINGS))
         assert "tried" not in str(caught.value)
     with pytest.raises(EngineStartError, match=r"start: .*max_position_embeddings=2048.*lower instruct\.vllm\."):
-        VllmEngine.start(str(tiny_model), SETTINGS.model_copy(update={"max_model_len": 4096}))
+        asyncio.run(VllmEngine.start(str(tiny_model), SETTINGS.model_copy(update={"max_model_len": 4096})))
     assert not engine_cores()
 
 
@@ -203,5 +203,5 @@ def test_what_fails_in_the_engines_own_process_is_told(tiny_model, tmp_path):
     broken = altered(tiny_model, tmp_path / "broken")
     (broken / "model.safetensors").write_bytes(b"\xff" * 500)
     with pytest.raises(EngineStartError, match=r"does not start: SafetensorError: .*a weight file is broken"):
-        VllmEngine.start(str(broken), SETTINGS)
+        asyncio.run(VllmEngine.start(str(broken), SETTINGS))
     assert not engine_cores()

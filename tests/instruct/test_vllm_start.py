@@ -69,6 +69,16 @@ def test_each_attempt_takes_another_port(pauses, monkeypatch):
     assert os.environ["VLLM_PORT"] == "5000"
 
 
+@pytest.mark.parametrize("first", [1024, 64_000, 65_500, 65_535])
+def test_other_ports_leave_room_within_the_range(first, pauses, monkeypatch):
+    monkeypatch.setenv("VLLM_PORT", str(first))
+    starts = Starts(*PASSING[:1] * 9)
+    start_llm(starts, "m", 10)
+    ports = [int(port) for port in starts.ports]
+    assert len(set(ports)) == 10
+    assert all(1024 <= port <= 65_535 - 64 for port in ports[1:])
+
+
 def test_attempts_are_bounded(pauses):
     starts = Starts(*PASSING[:1] * 9)
     with pytest.raises(EngineStartError, match=r"model m: .*\(tried 3 times\): OSError: .*in use; free the ports"):
@@ -92,8 +102,10 @@ def test_attempts_are_bounded(pauses):
 )
 def test_what_does_not_pass_is_said_at_once(fault, advice, pauses):
     starts = Starts(fault)
-    with pytest.raises(EngineStartError, match=rf"model m: vLLM does not start: {type(fault).__name__}: .*{advice}"):
+    said = rf"model m: vLLM does not start: {type(fault).__name__}: .*{advice}"
+    with pytest.raises(EngineStartError, match=said) as caught:
         start_llm(starts, "m", 3)
+    assert caught.value.__cause__ is fault  # with its traceback
     assert len(starts.ports) == 1
     assert not pauses
 
@@ -124,6 +136,22 @@ def test_a_child_process_is_listened_to(capfd):
     assert CAUSE in heard  # it is passed on
     assert heard.endswith("after\n")
     assert len(heard) > 400_000
+
+
+def test_what_nobody_takes_is_still_drained():
+    code = """
+import os, subprocess, sys
+from sift_ray.instruct.vllm_start import start_llm
+
+reading, writing = os.pipe()
+os.dup2(writing, 2)
+os.close(writing)
+os.close(reading)  # as when whoever kept the log has gone
+wide = "import sys; [sys.stderr.write('x' * 4096) for _ in range(256)]; sys.stderr.flush(); print('written')"
+print(start_llm(lambda: subprocess.run([sys.executable, "-c", wide]).returncode, "m", 1))
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, timeout=60, check=False)
+    assert done.stdout.split() == ["written", "(0,", "[])"]
 
 
 def _linger():

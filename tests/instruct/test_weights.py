@@ -7,7 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from sift_ray.config_instruct import InstructConfig
+from sift_ray.config_storage import StorageConfig
 from sift_ray.instruct import weights
+from sift_ray.instruct.engines import model_revisions
 from sift_ray.instruct.models import model_revision, resolve_model
 from sift_ray.instruct.weights import ModelError, check_folder, made_once, node_lock, without_secrets
 
@@ -168,6 +171,68 @@ def test_secrets_are_not_repeated(monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "of-the-store")
     error = ValueError("https://me:password@hub/x said hf_abcdefgh12345 to of-the-store")
     assert without_secrets(error) == "ValueError: https://***hub/x said *** to ***"
+
+
+class Store:
+    """An object store with one model, at one address."""
+
+    def __init__(self, storage):
+        assert storage.endpoint_url == "http://store:1"
+        self.client = self
+
+    def get_paginator(self, operation):
+        assert operation == "list_objects_v2"
+        return self
+
+    def paginate(self, **_):
+        return [{"Contents": [{"Key": f"m/{name}", "Size": len(data), "ETag": name} for name, data in SAFE.items()]}]
+
+    def download_file(self, bucket, key, target):
+        Path(target).write_bytes(SAFE[key.removeprefix("m/")])
+
+
+def test_a_model_lies_where_the_config_says(tmp_path, monkeypatch):
+    monkeypatch.setattr(weights, "S3Connection", Store)
+    storage = StorageConfig(endpoint_url="http://store:1")
+    folder = Path(resolve_model("s3://bucket/m", tmp_path, storage))
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == SAFE
+    models = {"default": "s3://bucket/m"}
+    assert model_revisions(InstructConfig(models=models), storage) == {
+        "s3://bucket/m": model_revision("s3://bucket/m", storage)
+    }
+
+
+ASK = """
+import sys
+from sift_ray.instruct.models import model_revision
+for name in sys.argv[1:]:
+    print(model_revision(name))
+"""
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [({}, [COMMIT, COMMIT, "v9", ""]), ({"HF_HUB_OFFLINE": "1"}, ["", "main", "v9", ""])],
+    ids=["online", "offline"],
+)
+def test_the_hub_is_asked_for_the_commit(tmp_path, environment, told):
+    pytest.importorskip("huggingface_hub")
+    names = ["org/tiny", "org/tiny@main", "org/tiny@v9", "org/nothing"]
+    with serving() as (endpoint, _, _):
+        settings = {"HF_ENDPOINT": endpoint, "HF_HOME": str(tmp_path), "HF_TOKEN": TOKEN, **environment}
+        asking = subprocess.run(
+            [sys.executable, "-c", ASK, *names],
+            env={**os.environ, **settings},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=True,
+        )
+    assert asking.stdout.splitlines() == told
+    warned = [name for name in names if f"write {name.partition('@')[0]}@COMMIT" in asking.stderr]
+    assert "org/nothing" in warned
+    assert asking.stderr.count("which commit of it is meant") == (2 if told[0] else 4)
+    assert TOKEN not in asking.stdout + asking.stderr
 
 
 @pytest.mark.integration

@@ -186,9 +186,35 @@ def test_instructions_are_counted_by_task_language_rung_and_rule() -> None:
             "open_ended/leak": 1,
             "closed_ended_word_align/length": 1,
         },
+        "faults": {},
         "finish": {"stop": 2, "length": 1, "unknown": 2},
         "tokens": {"open_ended/prompt": 150, "open_ended/cached": 80, "open_ended/generated": 10},
     }
+
+
+@pytest.mark.parametrize(
+    ("pairs", "finish", "faults"),
+    [
+        ([pair("prompt_too_long"), pair("engine_busy", 1)], "error", {"prompt_too_long": 1}),
+        ([pair("language"), pair("no_chat_template", 1)], "error", {"no_chat_template": 1}),
+        ([pair("internal_error")], "error", {"internal_error": 1}),
+        ([pair("judge_failed"), pair("length")], "stop", {"judge_failed": 1}),
+        # the templates' answer is not that of those who were asked
+        ([pair("engine_refused"), pair(None, 1, "template")], "error", {"engine_refused": 1}),
+        ([pair("something_new")], "error", {"error": 1}),
+        ([pair("internal_error", 0, "template")], "error", {"internal_error": 1}),
+        ([pair("judge_failed"), pair(None)], "stop", {}),
+        ([pair("engine_busy"), pair(None, 1)], "stop", {}),
+        ([pair("judged_low"), pair("parse_no_pairs", 1), pair("engines")], "length", {}),
+    ],
+)
+def test_requests_that_a_fault_cost_are_counted_once_by_its_reason(
+    pairs: Sequence[Mapping[str, Any]], finish: str, faults: Mapping[str, int]
+) -> None:
+    before, after = request(1, [pair(None)]), request(3, [])
+    asked = "template" if pairs[0]["generator"] == "template" else "org/model"
+    rows = [before, request(2, pairs, finish_reason=finish, model=asked), after]
+    assert count_instructions(table_of(rows))["faults"] == faults
 
 
 @pytest.mark.parametrize("cut", [1, 2, 4])

@@ -5,6 +5,7 @@ import pytest
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
 from sift_ray.pipeline.stages import annotate_stage, instruct_stage, plan_stage
+from sift_ray.storage import Counts
 
 
 @pytest.fixture
@@ -131,8 +132,28 @@ def test_instructions_depend_on_prompts_bins_and_sampling(text: str) -> None:
     others = [mark(plain, annotations="x"), mark(plain, bins="x"), mark(plain, prompts="x"), mark(plain, weights="x")]
     others.append(mark(config(text, "instruct.sampling.temperature=1.0")))
     assert len({*others, mark(plain)}) == 6
-    for key in ("concurrent_batches=9", "vllm.tensor_parallel_size=4", "vllm.gpu_memory_utilization=0.5"):
+    for key in (
+        "concurrent_batches=9",
+        "vllm.tensor_parallel_size=4",
+        "vllm.gpu_memory_utilization=0.5",
+        "error_budget=0.5",
+        "fault_budget=0.5",
+    ):
         assert mark(config(text, f"instruct.{key}")) == mark(plain)
+
+
+def test_faults_and_rejects_have_a_budget_each(text: str) -> None:
+    stage = instruct_stage(config(text, "instruct.error_budget=0.9"), "a", "b", {}, {})
+    counts: Counts = {"requests": {"all": 50, "answered": 10}, "faults": {"judge_failed": 1, "internal_error": 4}}
+    told = {budget.name: (budget.allowed, budget.share(counts), budget.reasons) for budget in stage.budgets}
+    assert told == {
+        "instruct.fault_budget": (0.05, 0.1, "faults"),
+        "instruct.error_budget": (0.9, 0.8, "rejects"),
+    }
+    assert all(budget.share({}) == 0 for budget in stage.budgets)
+    (rejects,) = annotate_stage(config(text, "annotate.error_budget=0.5"), "rows", {}).budgets
+    status: Counts = {"status": {"ok": 6, "rejected": 4}, "rejects": {"plan/speaker_in_two_splits": 1}}
+    assert (rejects.name, rejects.allowed, rejects.share(status)) == ("annotate.error_budget", 0.5, 0.3)
 
 
 SERVED = "instruct={{engine: openai, models: {{default: a/b}}, {}}}"

@@ -15,6 +15,7 @@ from sift_ray.config import Config
 from sift_ray.pipeline.progress import Progress
 from sift_ray.pipeline.session import RaySession
 from sift_ray.pipeline.waves import (
+    Budget,
     BudgetExceededError,
     Expected,
     LostRowsError,
@@ -176,8 +177,12 @@ def test_a_foreign_wave_is_not_taken_for_ours(run: Run) -> None:
 
 
 def test_a_wave_over_its_budget_fails_loudly(run: Run) -> None:
+    kept = Budget("error_budget", 0.3, lambda _: 0.3)
+    exceeded = Budget("x.fault_budget", 0.05, lambda _: 0.3, "failed by a fault", "status")
+    with pytest.raises(BudgetExceededError, match=r"30.0% failed by a fault, and x.fault_budget allows 5.0%.*ok 40\."):
+        run(stage(budgets=(kept, exceeded)))
     with pytest.raises(BudgetExceededError, match=r"30.0% was rejected, and error_budget allows 5.0%"):
-        run(stage(reject_share=lambda _: 0.3, error_budget=0.05))
+        run(stage(budgets=(kept._replace(allowed=0.05),)))
     assert read_manifest(run.root, "numbers", 0) is None
 
 

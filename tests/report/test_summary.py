@@ -1,9 +1,14 @@
+import json
+import os
+import socket
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from sift_ray.lease import Lease
 from sift_ray.report.summary import as_json, render, summarise
+from sift_ray.report.tables import duration_text
 from sift_ray.storage import Counts, LocalRoot, WaveManifest, put_json, write_manifest
 
 
@@ -55,6 +60,9 @@ def root(tmp_path: Path) -> LocalRoot:
     return root
 
 
+LEASE = {"holder": "5f", "host": "node-7", "process": "4711@99@boot", "since": "2026-01-01T00:00:00+00:00", "beat": 3}
+
+
 def printed(root: LocalRoot) -> str:
     console = Console(width=120, record=True, quiet=True)
     with console.capture() as capture:
@@ -104,3 +112,98 @@ def test_complete_is_every_wave_of_every_stage_and_a_release(root: LocalRoot) ->
     assert told["mix"]["open_ended"]["accepted"] == 8
     assert [row["rung"] for row in told["yields"]] == ["first", "retry", "template"]
     assert "8 samples as Parquet in" in printed(root)
+
+
+def test_what_is_left_goes_by_the_rate_of_the_finished_waves(root: LocalRoot) -> None:
+    stages = summarise(root).stages
+    assert stages["utterances"].eta_s == 0
+    assert stages["annotations"].eta_s == pytest.approx(36.0)  # 15 rows took 36 s, and 15 are left
+    assert stages["instructions"].eta_s == pytest.approx(10.0)
+    text = printed(root)
+    assert "left: at the rate of the waves done" in text
+    rows = {line.split()[0]: line for line in text.splitlines() if line.split()}
+    assert rows["annotations"].rstrip().endswith("36 s")
+    assert rows["instructions"].rstrip().endswith("10 s")
+
+
+def test_a_short_last_wave_is_no_whole_one(root: LocalRoot) -> None:
+    put_json(root, "plan.json", {"waves": 3, "rows": 33, "fingerprint": "f", "seconds": 3.0})
+    wave(root, "utterances", 2, 3, 0.1, {})
+    assert summarise(root).stages["annotations"].eta_s == pytest.approx(36.0 * 18 / 15)
+
+
+def test_nothing_tells_what_is_left_before_a_wave_is_finished(root: LocalRoot) -> None:
+    root.delete("annotations")
+    root.delete("plan.json")
+    root.delete("instructions")
+    assert {state.eta_s for state in summarise(root).stages.values()} == {None}
+    put_json(root, "plan.json", {"waves": 2, "rows": 30, "fingerprint": "f", "seconds": 3.0})
+    assert summarise(root).stages["annotations"].eta_s is None
+    assert "left" not in printed(root)
+
+
+def test_who_holds_the_output_is_told(root: LocalRoot) -> None:
+    assert summarise(root).holder is None
+    assert "Not complete, and no job is running" in printed(root)
+    put_json(root, "_LEASE.json", LEASE)
+    assert "Process 4711 on node-7 is running it, since 2026-01-01T00:00:00+00:00." in printed(root)
+    assert "no job is running" not in printed(root)
+
+
+def test_a_lease_as_jobs_take_it_is_read(root: LocalRoot) -> None:
+    with Lease(root):
+        holder = summarise(root).holder
+    assert holder is not None
+    assert (holder.host, holder.process) == (socket.gethostname(), str(os.getpid()))
+    assert summarise(root).holder is None
+
+
+def test_what_status_tells_as_json(root: LocalRoot) -> None:
+    put_json(root, "_LEASE.json", LEASE)
+    told = json.loads(json.dumps(as_json(summarise(root))))
+    assert set(told) == {
+        "output",
+        "waves",
+        "complete",
+        "running",
+        "stages",
+        "bins",
+        "release",
+        "left_out",
+        "yields",
+        "mix",
+    }
+    assert told["running"] == {"host": "node-7", "process": "4711", "since": LEASE["since"]}
+    assert (told["waves"], told["bins"], told["release"]) == (2, False, None)
+    assert set(told["stages"]) == {"utterances", "annotations", "instructions"}
+    measured = told["stages"]["annotations"]
+    assert set(measured["counts"]) == {"utterances", "hours", "rejects", "aligned", "unaligned", "unknown", "lexicon"}
+    del measured["counts"]
+    assert measured == {
+        "waves_done": 1,
+        "rows": 15,
+        "seconds": 36.0,
+        "rows_per_s": pytest.approx(15 / 36),
+        "audio_s_per_s": pytest.approx(100.0),
+        "tokens_per_s": 0.0,
+        "eta_s": pytest.approx(36.0),
+        "finished_at": "2026-01-01T00:00:36+00:00",
+    }
+    assert told["stages"]["instructions"]["tokens_per_s"] == pytest.approx(20.0)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0.4, "0 s"),
+        (59.4, "59 s"),
+        (59.9, "1 min"),
+        (60, "1 min"),
+        (3580, "1 h 00 min"),
+        (7500, "2 h 05 min"),
+        (172_800, "2 d 0 h"),
+        (260_000, "3 d 0 h"),
+    ],
+)
+def test_durations_are_told_in_two_units(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text

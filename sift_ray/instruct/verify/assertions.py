@@ -8,6 +8,7 @@ from typing import Final
 
 from sift_ray.instruct.verify.claims import Claim, Reading
 from sift_ray.instruct.verify.known import Known, Place
+from sift_ray.instruct.verify.lasting import check_alone, check_lasting, check_real
 from sift_ray.instruct.verify.references import (
     Ref,
     attach,
@@ -43,8 +44,13 @@ class Asked:
 
 
 def asked_of(task: str, reading: Reading, known: Known) -> Asked:
-    """Read what the question refers to."""
+    """Read what the question refers to.
+
+    Raises:
+        Refused: it asks for what facts of a whole audio don't tell.
+    """
     asked = Asked(reading=reading)
+    _check_whole(task, reading, known, answer=False)
     if task not in (WORD_ALIGN, COMPARISON):
         return asked
     asked.refs = refs_of(task, reading, known)[0]
@@ -55,6 +61,17 @@ def asked_of(task: str, reading: Reading, known: Known) -> Asked:
     asked.claims = reading.claims
     asked.relations = relations(reading)
     return asked
+
+
+def _check_whole(task: str, reading: Reading, known: Known, *, answer: bool) -> None:
+    """Refuse what would take facts of parts of an audio, and what words alone can't be looked up for."""
+    free = task in (CONTENT, OPEN)
+    if task in (WORD_ALIGN, COMPARISON):
+        check_alone(reading)
+    if task != WORD_ALIGN:
+        check_lasting(reading, known, free=free)
+        if answer and task != OPEN:
+            check_real(reading, known, free=free)
 
 
 def relations(reading: Reading) -> list[tuple[str, int]]:
@@ -82,6 +99,7 @@ def check(task: str, reading: Reading, known: Known, asked: Asked) -> list[Fact]
     Raises:
         Refused: the first that is false, unknown or cannot be placed.
     """
+    _check_whole(task, reading, known, answer=asked.reading is not None)
     if task not in (WORD_ALIGN, COMPARISON):
         return [f for claim in reading.claims for f in hold(known, claim, [_HERE], reading.words(claim.hit))]
     refs, evidence = refs_of(task, reading, known)

@@ -22,7 +22,9 @@ _FIELDS: Final = {
     "most": "most",
     "least": "least",
 }
-_NOT_SCANNED: Final = frozenset({"boundary", "openings", "question", "requests", "towards", "verbs"})
+_NOT_SCANNED: Final = frozenset(
+    {"alone", "boundary", "openings", "passing", "question", "requests", "towards", "unreal", "verbs"}
+)
 """Signals that are looked up word by word instead."""
 
 
@@ -117,6 +119,10 @@ class Lexicon:
         )
         self.openings = tuple(f"{opening} " for opening in wording.expand(data.signals.openings))
         self.towards = wording.expand(data.signals.towards)
+        signals = data.signals
+        self.passing = self._by_first(wording.expand((*signals.passing, *signals.rise, *signals.fall)))
+        self.unreal = self._by_first(wording.expand(signals.unreal))
+        self.alone = self._by_first(wording.expand(signals.alone))
         self.negations = frozenset(p for p in wording.expand(data.signals.negation) if " " not in p)
         self.dangling = frozenset(words(" ".join(data.dangling), self.language))
         self.function_words = frozenset(words(" ".join(data.function_words), self.language))
@@ -139,6 +145,14 @@ class Lexicon:
             found = node.setdefault(_END, [])
             if meaning not in found:
                 found.append(meaning)
+
+    def _by_first(self, phrases_: Iterable[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
+        """Return phrases as runs of words by their first word, the longest first."""
+        found: dict[str, list[tuple[str, ...]]] = {}
+        for run in sorted((tuple(words(phrase, self.language)) for phrase in phrases_), key=len, reverse=True):
+            if run:
+                found.setdefault(run[0], []).append(run)
+        return {first: tuple(runs) for first, runs in found.items()}
 
     def _counting(self, end: list[Meaning], ignore: frozenset[str]) -> tuple[Meaning, ...]:
         """Return the meanings at a node that are of no ignored kind; the trie does not change any more."""

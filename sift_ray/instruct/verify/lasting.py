@@ -1,0 +1,92 @@
+"""What facts of a whole utterance can't bear: a claim of a change, of a part of it, of what should be or used to be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Final
+
+from sift_ray.instruct.verify.claims import Reading
+from sift_ray.instruct.verify.known import Known
+from sift_ray.instruct.verify.lexicon import lexicon
+from sift_ray.instruct.verify.text import find_run
+from sift_ray.instruct.verify.verdict import Refused
+from sift_ray.metadata.categories import ATTRIBUTES
+
+_GRADING: Final = ("claim", "short", "mention", "hint")
+_FAR: Final = frozenset({"speaking_rate"})  # (that someone speaks does not make what is told a matter of the voice)
+
+
+def check_lasting(reading: Reading, known: Known, *, free: bool) -> None:
+    """Refuse a change over time, and what is said of a part of the audio: nothing is known of either.
+
+    Args:
+        reading: a question or an answer about whole recordings.
+        known: the facts.
+        free: whether the text may retell what is said; then only sentences about the voice or the recording count, and
+            what a transcript holds word by word does not.
+
+    Raises:
+        Refused: `unknown_claim`.
+    """
+    _refuse(reading, known, lexicon(reading.language).passing, free=free)
+
+
+def check_real(reading: Reading, known: Known, *, free: bool) -> None:
+    """Refuse what an answer says should be, must be or used to be; arguments and errors as in `check_lasting`."""
+    _refuse(reading, known, lexicon(reading.language).unreal, free=free)
+
+
+def check_alone(reading: Reading) -> None:
+    """Refuse that something is true of one word or recording only, which would take a look at all the others.
+
+    Raises:
+        Refused: `unknown_claim`.
+    """
+    for start, run in _runs(reading, lexicon(reading.language).alone):
+        raise Refused("unknown_claim", f"{_raw(reading, start, run)!r}: nothing tells that of no other it is true")
+
+
+def _refuse(reading: Reading, known: Known, phrases: Mapping[str, tuple[tuple[str, ...], ...]], *, free: bool) -> None:
+    about: frozenset[int] | None = None
+    for start, run in _runs(reading, phrases):
+        if free:
+            about = _about_sound(reading) if about is None else about
+            if reading.text.tokens[start].sentence not in about:
+                continue
+            if any(find_run(run, said) for said in known.transcripts.values()):
+                continue
+        raise Refused("unknown_claim", f"{_raw(reading, start, run)!r}: what is known is of the whole recording")
+
+
+def _about_sound(reading: Reading) -> frozenset[int]:
+    """Return the sentences that speak of something measured."""
+    return frozenset(
+        reading.sentence(hit) for hit in reading.hits if (hit.keys(*_GRADING) - hit.keys("hint") & _FAR) & ATTRIBUTES.keys()
+    )
+
+
+def _runs(
+    reading: Reading, phrases: Mapping[str, tuple[tuple[str, ...], ...]]
+) -> Iterable[tuple[int, tuple[str, ...]]]:
+    """Yield where a phrase begins outside quotations, claims and set phrases, and the phrase."""
+    text = reading.text
+    if phrases.keys().isdisjoint(text.words):
+        return
+    claimed = {claim.hit.start for claim in reading.claims}
+    taken = {
+        i
+        for hit in reading.hits
+        if hit.start in claimed or "harmless" in hit.kinds()
+        for i in range(hit.start, hit.end)
+    }
+    for start, token in enumerate(text.tokens):
+        if token.quote >= 0 or start in taken:
+            continue
+        for run in phrases.get(token.text, ()):
+            if tuple(text.words[start : start + len(run)]) == run:
+                yield start, run
+                break
+
+
+def _raw(reading: Reading, start: int, run: tuple[str, ...]) -> str:
+    return " ".join(token.raw for token in reading.text.tokens[start : start + len(run)])
