@@ -88,7 +88,7 @@ _COLUMNS = """\
 | `task`, `data_source`, `language`, `split` | where the sample belongs |
 | `sample_id` | unique, and the same in every run of the same job |
 | `generator` | the language model that wrote it, or `template` |
-| `evidence` | key, value (English label; null: can't be told), ordinal or null, audio (0 or 1), word position (0: the whole) |
+| `evidence` | key, value (null: can't be told), ordinal (null: none), audio (0 or 1), word position (0: the whole) |
 | `utterance_ids`, `audio_uris` | the utterances, and where their audio lay when it was measured |"""
 
 _LIMITS = """\
