@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -13,6 +12,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from sift_ray import job_log
 from sift_ray.config_file import ConfigError
 from sift_ray.worker_errors import sentence_of
 
@@ -30,15 +30,7 @@ JOB_FAILED = 1
 @contextmanager
 def told(debug: bool) -> Iterator[None]:
     """Set up logging, and turn every error into a message and an exit code."""
-    logging.basicConfig(
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(asctime)s %(message)s",
-        datefmt="%H:%M:%S",
-        stream=sys.stderr,
-        force=True,
-    )
-    for noisy in ("botocore", "boto3", "urllib3", "s3transfer", "phonemizer", "numba", "asyncio"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
+    job_log.configure(debug=debug)
     try:
         yield
     except ConfigError as error:

@@ -1,6 +1,6 @@
 """How a job tells what it does: lines for a person, or one JSON object a line for a log store.
 
-JSON is chosen by `--log-json` or `SIFT_RAY_LOG=json`. Each object has `time` (UTC, ISO 8601), `level`, `logger` and
+JSON is chosen by `SIFT_RAY_LOG=json` in the environment. Each object has `time` (UTC, ISO 8601), `level`, `logger` and
 `message`; `stage`, `wave` and `unit_id` where they are known; `error` with a traceback where there is one. Lines at
 info level and above hold no text of a transcript: what an exception says may quote one, so where it may, only
 `place_of` the exception is told, and the whole of it at debug level.

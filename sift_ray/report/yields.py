@@ -50,8 +50,9 @@ class PairCount(NamedTuple):
 def pairs_told(counts: Counts) -> Iterator[PairCount]:
     """Yield what a wave's counts tell of its pairs."""
     for label, count in counts.get("pairs", {}).items():
-        task, language, rung, rule = label.split("/")
-        yield PairCount(task, language, rung, rule, count)
+        # (an earlier version's manifests have a model's name for the rung, which may hold a slash)
+        task, language, *rung, rule = label.split("/")
+        yield PairCount(task, language, "/".join(rung), rule, count)
 
 
 def untold_told(counts: Counts) -> Iterator[PairCount]:

@@ -2,10 +2,12 @@ import asyncio
 import logging
 import socket
 import sys
+import time
 
 import pytest
 
 from sift_ray.config_instruct import OpenAIConfig
+from sift_ray.instruct import openai_engine
 from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Message, Prompt, RequestFailed
 from sift_ray.instruct.openai_engine import OpenAIEngine, disarm
 
@@ -28,6 +30,14 @@ def server():
 @pytest.fixture(autouse=True)
 def _no_key(monkeypatch):
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Patience of half a second, and pauses of a hundredth at first."""
+    monkeypatch.setattr(openai_engine, "_PATIENCE_S", 0.5)
+    monkeypatch.setattr(openai_engine, "_PAUSE_S", 0.01)
+    monkeypatch.setattr(openai_engine, "_LONGEST_PAUSE_S", 0.1)
 
 
 def prompt(text="Say.", schema=SCHEMA):
@@ -94,6 +104,21 @@ def test_what_a_server_leaves_out_counts_as_nothing(server):
     assert one(server, bare) == Generation("x", "stop", 0, 0, 0)
 
 
+def test_what_a_reply_states_is_not_taken_on_trust(server):
+    odd = chat("half \ud83d of it, and 😀", "stop")
+    odd.body["usage"] |= {"prompt_tokens": "7", "completion_tokens": 2**31, "prompt_tokens_details": [1]}
+    assert one(server, odd) == Generation("half \ufffd of it, and 😀", "stop", 0, 0, 0)
+    odd.body["usage"] = {
+        "prompt_tokens": -1,
+        "completion_tokens": True,
+        "prompt_tokens_details": {"cached_tokens": 1.5},
+    }
+    assert one(server, odd).prompt_tokens == one(server, odd).generated_tokens == one(server, odd).cached_tokens == 0
+    for finish in (None, 3, {"x": 1}, "ende \ud83d", "", "x" * 33, "a b"):
+        assert one(server, chat("x", finish)).finish_reason == "unknown"
+    assert one(server, chat("x", "tool_calls")).finish_reason == "tool_calls"
+
+
 def test_a_schema_is_kept_back_from_servers_that_have_no_use_for_it(server):
     one(server, structured="none")
     assert "response_format" not in server.asked[0]
@@ -110,6 +135,9 @@ def test_a_schema_is_kept_back_from_servers_that_have_no_use_for_it(server):
         ("<<SYS>> <</SYS>>", "< < SYS>> < < /SYS>>"),
         ("<end_of_turn>", "< end_of_turn>"),
         ("[TOOL_CALLS]", "[ TOOL_CALLS]"),
+        ("<reserved_106><unused12>", "< reserved_106>< unused12>"),
+        ("</extra_id_1> <start-of-turn>", "< /extra_id_1> < start-of-turn>"),
+        ("[REF2]", "[ REF2]"),
         ('{"q": ["a", 1 < 2]} [laughter] I <3 you', '{"q": ["a", 1 < 2]} [laughter] I <3 you'),
     ],
 )
@@ -154,44 +182,112 @@ def test_what_passes_is_tried_again(server, passing):
 @pytest.mark.parametrize(
     ("reply", "reason"),
     [
-        (error(429, "busy"), "engine_busy"),
-        (error(500, "oops"), "engine_error"),
-        (Reply(b"bad gateway", 502), "engine_error"),
+        (error(500, "oops \ud83d"), "engine_error"),
         (PAGE, "engine_silent"),
         (Reply({"choices": []}), "engine_silent"),
+        (Reply({"choices": [3]}), "engine_unreadable"),
+        (Reply({"choices": {"0": 1}}), "engine_unreadable"),
+        (Reply({"choices": [{"finish_reason": "stop"}]}), "engine_unreadable"),
+        (chat(["a", "b"]), "engine_unreadable"),
+        (chat({"text": "x"}), "engine_unreadable"),
+        (chat(5), "engine_unreadable"),
         (Reply(b'{"choices": [', headers={"Content-Type": "application/json"}), "engine_unreadable"),
         (Reply({}, delay_s=1.0), "engine_timeout"),
     ],
 )
 def test_one_call_that_fails_for_good_costs_one_request(server, reply, reason):
-    assert failure(server, RequestFailed, reply, timeout_s=0.5).reason == reason
+    failed = failure(server, RequestFailed, reply, timeout_s=0.5)
+    assert failed.reason == reason
+    assert failed.detail.encode()
+    _, trivial = server.asked  # which was answered, so that the fault is the request's
+    assert trivial["messages"][-1]["content"] == "Say no."
 
 
-def test_a_server_that_only_fails_is_dead(server):
+FAILING = [
+    error(429, "slow down"),
+    error(503, "loading"),
+    Reply(b"bad gateway", 502),
+    error(500, "out of memory"),
+    PAGE,
+]
+
+
+@pytest.mark.parametrize("bad", FAILING)
+def test_a_server_that_fails_for_a_while_costs_nothing(server, bad, hasty, monkeypatch):
+    monkeypatch.setattr(openai_engine, "_PATIENCE_S", 30.0)
+
     async def work(engine):
-        for _ in range(7):
-            with pytest.raises(RequestFailed):
-                await engine.generate(prompt())
-        assert (await engine.generate(prompt())).finish_reason == "stop"  # which forgives the seven
-        for _ in range(7):
-            with pytest.raises(RequestFailed):
-                await engine.generate(prompt())
-        with pytest.raises(EngineDied, match=r"the last 8 calls failed.*out of memory"):
+        server.always = bad
+        calls = [asyncio.create_task(engine.generate(prompt(f"{i}"))) for i in range(16)]
+        while len(server.asked) < 64:
+            await asyncio.sleep(0.01)
+        assert not any(call.done() for call in calls)
+        server.always = chat("{}")
+        return await asyncio.gather(*calls)
+
+    assert {done.text for done in run(server, work, concurrency=16)} == {"{}"}
+
+
+@pytest.mark.parametrize("bad", [*FAILING, Reply({}, delay_s=0.2)])
+def test_a_server_that_only_fails_is_dead(server, bad, hasty, caplog):
+    async def work(engine):
+        server.always = bad
+        began = time.monotonic()
+        ends = await asyncio.gather(*(engine.generate(prompt()) for _ in range(8)), return_exceptions=True)
+        assert 0.5 <= time.monotonic() - began < 5
+        assert {type(end) for end in ends} == {EngineDied}
+        assert f"{server.url}: the server of m serves nothing more: nothing has succeeded for " in str(ends[0])
+        asked = len(server.asked)
+        with pytest.raises(EngineDied, match="nothing has succeeded"):
             await engine.generate(prompt())
-        with pytest.raises(EngineDied, match="went on failing"):
-            await engine.generate(prompt())
+        assert len(server.asked) == asked  # that call was not made at all
 
-    bad = error(500, "out of memory")
-    server.script = [*[bad] * 7, chat("{}"), *[bad] * 8]
-    run(server, work)
-    assert server.script == []  # and the last call was not made at all
+    run(server, work, timeout_s=0.1, concurrency=8)
+    assert len(caplog.messages) == 1
+    assert "calls wait and are tried again" in caplog.text
 
 
-def test_a_server_that_is_gone_is_dead():
+def test_having_nothing_to_do_takes_no_patience(server, hasty):
+    async def work(engine):
+        await asyncio.sleep(0.7)
+        server.script = [error(503, "busy")]
+        return await engine.generate(prompt())
+
+    assert run(server, work).text == "{}"
+
+
+def test_each_success_renews_the_patience(server, hasty, monkeypatch):
+    open_to_all = server.take
+    monkeypatch.setattr(server, "take", lambda body, key: choosy(body) or open_to_all(body, key))
+    choosing = True
+
+    def choosy(body):
+        return error(429, "later") if choosing and body and body["messages"][-1]["content"] == "wait" else None
+
+    async def work(engine):
+        nonlocal choosing
+        waiting = asyncio.create_task(engine.generate(prompt("wait")))
+        for _ in range(15):
+            await asyncio.sleep(0.1)
+            await engine.generate(prompt("go on"))
+        assert not waiting.done()
+        choosing = False
+        return await waiting
+
+    assert run(server, work).text == "{}"
+
+
+def test_a_call_that_alone_is_put_off_is_given_up(server, hasty, monkeypatch):
+    monkeypatch.setattr(openai_engine, "_ONE_CALL_S", 0.3)
+    assert failure(server, RequestFailed, *[error(429, "not you")] * 500).reason == "engine_busy"
+
+
+def test_a_server_that_is_gone_is_dead(hasty):
     async def work():
         with serving("m") as server:
             engine = await OpenAIEngine.start("m", settings(server))
-        with pytest.raises(EngineDied, match=rf"{server.url}: the server of m serves nothing more: .*[Cc]onnect"):
+        gone = rf"{server.url}: the server of m serves nothing more: .*engine_unreachable: .*[Cc]onnect"
+        with pytest.raises(EngineDied, match=gone):
             await engine.generate(prompt())
         await engine.close()
 
@@ -249,6 +345,33 @@ def test_something_else_that_answers_is_told(server, page):
     assert "instruct.openai.base_url" in start_error(server)
 
 
+def test_a_server_on_this_machine_is_never_looked_for_through_a_proxy(server, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    assert one(server).text == "{}"
+    assert one(server, base_url=server.url.replace("127.0.0.1", "localhost")).text == "{}"
+    assert "no server answers" in start_error(server, base_url="http://model.invalid/v1")
+
+
+@pytest.mark.parametrize(
+    ("host", "here"),
+    [
+        ("127.0.0.1", True),
+        ("127.8.0.1:80", True),
+        ("[::1]:8000", True),
+        ("LOCALHOST", True),
+        ("10.0.0.7", False),
+        ("localhost.example.org", False),
+        ("[::1", False),
+        ("", False),
+    ],
+)
+def test_what_is_this_machine(host, here):
+    assert openai_engine._is_loopback(f"http://{host}/v1") is here
+
+
 def roles(asked):
     return [turn["role"] for turn in asked["messages"]]
 
@@ -276,6 +399,26 @@ def test_a_model_without_system_turns_gets_it_with_the_users(server):
     assert asked["messages"] == [{"role": "user", "content": "Be brief.\n\nSay."}]
 
 
+def test_other_refusals_leave_the_system_turn_alone(server):
+    server.script = [error(400, "the grammar has no rule 'a'")]
+    assert "the grammar has no rule 'a'" in start_error(server)
+    assert len(server.asked) == 1
+
+
+def test_the_second_refusal_is_told(server):
+    server.script = [error(400, "System role not supported"), error(400, TOO_LONG)]
+    assert TOO_LONG in start_error(server)
+
+
+def test_the_start_asks_for_the_room_that_requests_will_need(server):
+    server.script = [error(400, TOO_LONG)]
+    with pytest.raises(EngineStartError) as caught:
+        asyncio.run(OpenAIEngine.start("m", settings(server), max_tokens=3000))
+    assert "m has no room for instruct.sampling.max_tokens: 3000: Error code: 400 - " in str(caught.value)
+    assert TOO_LONG in str(caught.value)
+    assert server.asked[-1]["max_tokens"] == 3000
+
+
 def test_a_server_that_fails_at_the_start_is_told(server):
     server.always = error(503, "still loading")
     assert "still loading" in start_error(server)
@@ -298,7 +441,7 @@ def test_the_key_is_sent_and_without_one_a_placeholder(server, monkeypatch):
 
 
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 429, 500])
-def test_the_key_is_never_told(server, status, monkeypatch, caplog):
+def test_the_key_is_never_told(server, status, monkeypatch, caplog, hasty):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
     caplog.set_level(logging.DEBUG)
     bad = error(status, f"Incorrect key: {KEY}")
@@ -309,13 +452,20 @@ def test_the_key_is_never_told(server, status, monkeypatch, caplog):
             await engine.generate(prompt())
         return caught.getrepr(style="short", chain=True)
 
-    server.script = [bad]
+    server.script = [bad] * 500
     told = str(run(server, work, retries=0))
+    server.script = []
     assert "Incorrect key: [key]" in told
     server.models = bad
     said = start_error(server)
     assert "[key]" in said
     assert KEY not in told + said + caplog.text
+
+
+def test_the_key_is_not_told_with_a_connections_fault(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
+    said = start_error(server, base_url=f"http://127.0.0.1:1{KEY}/v1")
+    assert KEY not in said
 
 
 def test_a_refused_key_names_its_variable(server, monkeypatch):

@@ -47,14 +47,13 @@ def answering(server: ChatServer, progress: Counted, **more: object) -> Answerin
     return Answering(config, "writer", progress)  # type: ignore[arg-type]
 
 
-def answered(actor: Answering, *requests: Request) -> list[dict[str, object]]:
+async def tables(actor: Answering, *requests: Request) -> list[pa.Table]:
     batch = pa.Table.from_pylist([one.to_row() for one in requests], schema=REQUESTS)
+    return [table async for table in actor(batch)]
 
-    async def answer() -> pa.Table:
-        (table,) = [table async for table in actor(batch)]
-        return table
 
-    table = asyncio.run(answer())
+def answered(actor: Answering, *requests: Request) -> list[dict[str, object]]:
+    (table,) = asyncio.run(tables(actor, *requests))
     assert table.schema.equals(INSTRUCTIONS)
     rows: list[dict[str, object]] = table.to_pylist()
     return rows
@@ -82,8 +81,18 @@ def test_engines_start_once_and_not_before_they_are_needed() -> None:
         server.always = chat(ANSWER)
         actor = answering(server, Counted())
         assert server.keys == []
-        (row,) = answered(actor, request(1))
-        assert row["pairs"][0]["accepted"]  # type: ignore[index]
+
+        async def both() -> list[list[pa.Table]]:
+            return await asyncio.gather(*(tables(actor, request(unit)) for unit in (1, 2)))
+
+        rows = [row for batch in asyncio.run(both()) for table in batch for row in table.to_pylist()]
+    assert [row["unit_id"] for row in rows] == [1, 2]
+    assert all(row["pairs"][0]["accepted"] for row in rows)
+    # one probe for both batches, and it comes first
+    assert len(server.asked) == 3
+    probe, *others = [asked["messages"][-1]["content"] for asked in server.asked]
+    assert probe not in others
+    assert len(server.keys) == 4  # (and one look at what is served)
 
 
 def test_a_server_that_is_not_there_stops_the_job_with_a_sentence() -> None:

@@ -222,8 +222,8 @@ class _Grammar:
         Returns:
             Every set of kinds by which all can be covered, and how far any covering came.
         """
-        reached: list[set[frozenset[str]]] = [set() for _ in range(len(tokens) + 1)]
-        reached[0].add(frozenset())
+        reached: list[set[tuple[frozenset[str], int]]] = [set() for _ in range(len(tokens) + 1)]
+        reached[0].add((frozenset(), _UNTOLD))
         furthest = 0
         for start in range(len(tokens)):
             if not reached[start]:
@@ -233,10 +233,19 @@ class _Grammar:
                 for kind in found & allowed:
                     if kind == _REFUSING and start:
                         continue
-                    reached[end] |= {kinds | {kind} for kinds in reached[start]}
+                    if kind == _TELLING:
+                        # (that nobody can tell that it can't be told says that it can)
+                        clause = tokens[start].clause
+                        told = {(kinds | {kind}, tokens[end - 1].clause) for kinds, at in reached[start] if at != clause}
+                        reached[end] |= told
+                    else:
+                        apart = self._parting(tokens, start, end)
+                        reached[end] |= {
+                            (kinds | {kind}, self._told_at(tokens, end, at, apart)) for kinds, at in reached[start]
+                        }
         if reached[-1]:
             furthest = len(tokens)
-        return [_Parse(kinds) for kinds in reached[-1]], furthest
+        return [_Parse(kinds) for kinds in {kinds for kinds, _ in reached[-1]}], furthest
 
 
 @functools.cache
