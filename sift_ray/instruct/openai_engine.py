@@ -45,6 +45,7 @@ _PAUSE_S: Final = 1.0  # before a call is tried again; it doubles each time
 _LONGEST_PAUSE_S: Final = 60.0
 
 _CONNECT_S: Final = 30.0
+_TIMEOUT: Final = "engine_timeout"
 _DETAIL: Final = 500
 _NAMES_SHOWN: Final = 10
 _MOST_TOKENS: Final = 1 << 24  # more than any context has; the counts of a hundred calls are added up as int32
@@ -151,13 +152,21 @@ class OpenAIEngine:
         """
         async with self._calls:
             began, pause = time.monotonic(), _PAUSE_S
+            others_pass = False  # the server took another chat after this one's last failure
             while True:
                 if self._dead is not None:
                     raise EngineDied(self._dead)
                 try:
                     return await self._ask(self._client, prompt)
                 except _Failing as failure:
-                    await self._weigh(failure, began)
+                    passed, others_pass = others_pass, not failure.servers and await self._answers()
+                    # once more, as it may be just now that the server came back; not after a wait as long as can be
+                    if others_pass and (passed or failure.reason == _TIMEOUT):
+                        raise RequestFailed(failure.reason, failure.detail) from None
+                    if not others_pass:
+                        self._weigh(failure, began)
+                if others_pass:
+                    continue
                 await asyncio.sleep(pause * random.uniform(0.5, 1.0))  # noqa: S311 - parts calls, hides nothing
                 pause = min(2 * pause, _LONGEST_PAUSE_S)
 
@@ -167,15 +176,13 @@ class OpenAIEngine:
             self._dead = f"{self.name}: the engine was closed"
             await self._client.close()
 
-    async def _weigh(self, failure: _Failing, began: float) -> None:
-        """Return if a call that began then (seconds of the monotonic clock) is to be tried again.
+    def _weigh(self, failure: _Failing, began: float) -> None:
+        """Return if a call that began then (seconds of the monotonic clock) is to wait and be tried again.
 
         Raises:
-            RequestFailed: it is not: the server answers others.
+            RequestFailed: it is not: it waited for `_ONE_CALL_S` while others were answered.
             EngineDied: it is not: nobody was answered for `_PATIENCE_S`.
         """
-        if not failure.servers and await self._answers():
-            raise RequestFailed(failure.reason, failure.detail) from None
         now = time.monotonic()
         quiet_s = now - max(began, self._heard)
         if quiet_s >= _PATIENCE_S:
@@ -216,7 +223,7 @@ class OpenAIEngine:
         try:
             generation = _generation(await client.chat.completions.create(**self._arguments(prompt)))
         except openai.APITimeoutError:
-            raise _Failing("engine_timeout", f"no reply within {self._config.timeout_s:g} s", servers=False) from None
+            raise _Failing(_TIMEOUT, f"no reply within {self._config.timeout_s:g} s", servers=False) from None
         except openai.APIConnectionError as error:
             raise _Failing("engine_unreachable", self._cause(error), servers=True) from None
         except openai.APIStatusError as error:

@@ -101,6 +101,7 @@ class Signals(_Part):
         passing: with `rise` and `fall`, what tells of a change or of a part of the audio ("at the end").
         unreal: what should be, must be or used to be.
         alone: that nothing else is so ("only").
+        nesting: words that put what follows inside what stands before them ("that", "whether").
     """
 
     harmless: Listed
@@ -138,6 +139,7 @@ class Signals(_Part):
     passing: Listed = ()
     unreal: Listed = ()
     alone: Listed = ()
+    nesting: Listed = ()
 
 
 class Times(_Part):

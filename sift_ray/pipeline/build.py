@@ -35,11 +35,11 @@ _ALIASES = {"utterances": "plan", "annotations": "annotate", "bins": "bin", "ins
 
 
 @contextmanager
-def _job(config: Config) -> Iterator[tuple[OutputRoot, RaySession]]:
-    """Open the output root for this job alone, and a session on Ray."""
+def _job(config: Config, *, whole: bool = False) -> Iterator[tuple[OutputRoot, RaySession]]:
+    """Open the output root for this job alone, and a session on Ray; `whole`: for all stages."""
     root = root_of(config)
     # who lost the lease must not go on for the rest of a wave: the main thread is interrupted as by Ctrl-C
-    with Lease(root, on_loss=_thread.interrupt_main) as lease, RaySession(config, lease.check) as session:
+    with Lease(root, on_loss=_thread.interrupt_main) as lease, RaySession(config, lease.check, whole=whole) as session:
         yield root, session
 
 
@@ -80,7 +80,7 @@ def build(config: Config, restart_from: str | None = None) -> None:
         config: the job.
         restart_from: first delete what this stage and all after it made.
     """
-    with _job(config) as (root, session):
+    with _job(config, whole=True) as (root, session):
         if restart_from is not None:
             forget(root, restart_from)
         made = run_plan(config, root)

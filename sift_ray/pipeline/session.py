@@ -18,12 +18,14 @@ import ray
 import ray.data
 from ray.util.annotations import RayDeprecationWarning
 
+from sift_ray import job_log
 from sift_ray.config import Config, RayConfig
 from sift_ray.pipeline import preflight
 from sift_ray.pipeline.progress import RowCounter
 
 log = logging.getLogger(__name__)
 
+_START_ATTEMPTS = 3
 _LAST_STAGES = ("instructions", "release")  # none after them needs more than they do
 
 
@@ -104,7 +106,7 @@ def _address(config: Config) -> str | None:
 
 def _connect(config: Config) -> None:
     address = _address(config)
-    quiet = {"logging_level": logging.WARNING, "log_to_driver": True}
+    quiet = {"logging_level": logging.WARNING, "log_to_driver": True, "runtime_env": job_log.runtime_env()}
     if address:
         ray.init(address=address, **quiet)
         return
@@ -117,13 +119,22 @@ def _connect(config: Config) -> None:
         *(math.ceil(preflight.needs(config, stage)[0]) for stage in ("annotations", "instructions")),
     )
     store = config.ray.object_store_gib
-    ray.init(
-        num_cpus=cpus,
-        include_dashboard=False,
-        _node_ip_address="127.0.0.1",  # else Ray's servers listen on every interface
-        object_store_memory=None if store is None else int(store * 2**30),
-        **quiet,
-    )
+    for left in reversed(range(_START_ATTEMPTS)):
+        try:
+            ray.init(
+                num_cpus=cpus,
+                include_dashboard=False,
+                _node_ip_address="127.0.0.1",  # else Ray's servers listen on every interface
+                object_store_memory=None if store is None else int(store * 2**30),
+                **quiet,
+            )
+        except Exception as error:  # (Ray has no class of its own for this)
+            if "timed out" not in str(error) or not left:
+                raise
+            log.warning("Ray did not start in time on this busy machine; once more")
+            ray.shutdown()
+        else:
+            return
 
 
 def _limit(config: RayConfig) -> None:

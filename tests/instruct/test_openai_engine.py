@@ -192,15 +192,20 @@ def test_what_passes_is_tried_again(server, passing):
         (chat({"text": "x"}), "engine_unreadable"),
         (chat(5), "engine_unreadable"),
         (Reply(b'{"choices": [', headers={"Content-Type": "application/json"}), "engine_unreadable"),
-        (Reply({}, delay_s=1.0), "engine_timeout"),
+        (Reply({}, delay_s=2.0), "engine_timeout"),
     ],
 )
 def test_one_call_that_fails_for_good_costs_one_request(server, reply, reason):
-    failed = failure(server, RequestFailed, reply, timeout_s=0.5)
+    failed = failure(server, RequestFailed, reply, chat("{}"), reply, timeout_s=1.0)
     assert failed.reason == reason
     assert failed.detail.encode()
-    _, trivial = server.asked  # which was answered, so that the fault is the request's
-    assert trivial["messages"][-1]["content"] == "Say no."
+    # a trivial chat was answered each time, so that the fault is the request's
+    asked = [sent["messages"][-1]["content"] for sent in server.asked]
+    assert asked == ["Say.", "Say no."] * (1 if reason == "engine_timeout" else 2)
+
+
+def test_a_server_that_comes_back_between_two_calls_costs_nothing(server):
+    assert one(server, error(500, "oops"), chat("{}"), chat("done")).text == "done"
 
 
 FAILING = [
@@ -228,13 +233,13 @@ def test_a_server_that_fails_for_a_while_costs_nothing(server, bad, hasty, monke
     assert {done.text for done in run(server, work, concurrency=16)} == {"{}"}
 
 
-@pytest.mark.parametrize("bad", [*FAILING, Reply({}, delay_s=0.2)])
+@pytest.mark.parametrize("bad", [*FAILING, Reply({}, delay_s=2.0)])
 def test_a_server_that_only_fails_is_dead(server, bad, hasty, caplog):
     async def work(engine):
         server.always = bad
         began = time.monotonic()
         ends = await asyncio.gather(*(engine.generate(prompt()) for _ in range(8)), return_exceptions=True)
-        assert 0.5 <= time.monotonic() - began < 5
+        assert 0.5 <= time.monotonic() - began < 30
         assert {type(end) for end in ends} == {EngineDied}
         assert f"{server.url}: the server of m serves nothing more: nothing has succeeded for " in str(ends[0])
         asked = len(server.asked)
@@ -242,7 +247,7 @@ def test_a_server_that_only_fails_is_dead(server, bad, hasty, caplog):
             await engine.generate(prompt())
         assert len(server.asked) == asked  # that call was not made at all
 
-    run(server, work, timeout_s=0.1, concurrency=8)
+    run(server, work, timeout_s=1.0, concurrency=8)
     assert len(caplog.messages) == 1
     assert "calls wait and are tried again" in caplog.text
 
@@ -452,7 +457,7 @@ def test_the_key_is_never_told(server, status, monkeypatch, caplog, hasty):
             await engine.generate(prompt())
         return caught.getrepr(style="short", chain=True)
 
-    server.script = [bad] * 500
+    server.script = [bad] * 500 if status == 429 else [bad, chat("{}"), bad]
     told = str(run(server, work, retries=0))
     server.script = []
     assert "Incorrect key: [key]" in told
@@ -464,8 +469,14 @@ def test_the_key_is_never_told(server, status, monkeypatch, caplog, hasty):
 
 def test_the_key_is_not_told_with_a_connections_fault(server, monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    said = start_error(server, base_url=f"http://127.0.0.1:1{KEY}/v1")
-    assert KEY not in said
+
+    async def work(engine):
+        try:
+            raise ConnectionError("Connection error.") from OSError(f"illegal header: {KEY} \ud83d")
+        except ConnectionError as error:
+            return engine._cause(error)
+
+    assert run(server, work) == "OSError: illegal header: [key] \ufffd"
 
 
 def test_a_refused_key_names_its_variable(server, monkeypatch):

@@ -107,10 +107,14 @@ def test_a_real_server(server: str) -> None:
         cut = await engine.generate(prompt("Say.", max_tokens=8, schema=None))
         assert (cut.finish_reason, cut.generated_tokens) == ("length", 8)
         config = InstructConfig.model_validate(
-            {"engine": "openai", "models": {"default": "tiny"}, "judge": {"threshold": 0}}
+            {"engine": "openai", "models": {"default": "tiny"}, "judge": {"model": "judge", "threshold": 0}}
         )
-        judgement = await Judge({"tiny": engine}, config).judge(REQUEST, "How is it?", "It is very slow.")
+        judge = await OpenAIEngine.start("judge", settings)  # another model than the one that writes
+        judgement = await Judge({"judge": judge}, config).judge(REQUEST, "How is it?", "It is very slow.")
+        await judge.close()
         assert judgement.reason is None
+        assert judgement.generation is not None
+        assert judgement.generation.generated_tokens > 0
         assert judgement.score is not None
         assert 0 <= judgement.score <= 10
 

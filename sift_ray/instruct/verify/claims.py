@@ -90,9 +90,11 @@ def interpret(
 def _narrow(reading: Reading) -> None:
     """Drop readings about what the text grades elsewhere: "distorted … and noisy" is noisy in the other sense."""
     settled = {claim.readings[0][0] for claim in reading.claims if len(claim.readings) == 1}
+    contrasted = bool(reading.with_kind("first") and reading.with_kind("second"))
     for index, claim in enumerate(reading.claims):
         if len(claim.readings) > 1:
-            left = tuple(r for r in claim.readings if r[0] not in settled)
+            # (of two audios the same is graded: "the first is noisy, while the second is clean")
+            left = tuple(r for r in claim.readings if (r[0] in settled) == contrasted)
             if left:
                 reading.claims[index] = Claim(claim.hit, claim.sentence, left)
 

@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from sift_ray.instruct.verify.claims import Reading
-from sift_ray.instruct.verify.excerpts import GRAMMAR, Grammar, forms_of_one
+from sift_ray.instruct.verify.excerpts import GRAMMAR, NUMBERS, Grammar, forms_of_one, recast
 from sift_ray.instruct.verify.known import Known
 from sift_ray.instruct.verify.lexicon import Lexicon
 from sift_ray.instruct.verify.text import Text, Token
@@ -76,7 +76,7 @@ def _stretches(places: Sequence[int]) -> Iterator[list[int]]:
         yield stretch
 
 
-def check_faithful(answer: Reading, question: Reading, words: Lexicon, known: Known) -> None:
+def check_faithful(answer: Reading, question: Reading, words: Lexicon, known: Known, *, described: bool) -> None:
     """Refuse what is told of a transcript and is no faithful excerpt of it.
 
     Args:
@@ -84,35 +84,49 @@ def check_faithful(answer: Reading, question: Reading, words: Lexicon, known: Kn
         question: what it answers.
         words: the language's.
         known: the facts; only the first audio's transcript is looked at.
+        described: whether the recording is described: a sentence of words that descriptions have tells nothing then.
 
     Raises:
-        Refused: `unfaithful`.
+        Refused: `quote_not_in_transcript`.
     """
     said = known.transcripts.get(0)
     if not said:
         return
-    transcript = _Transcript(said, words)
+    fault: Refused | None = None
+    for version in (said, *recast(said, words.language)):
+        try:
+            _check_sentences(_Transcript(version, words), answer, question, described=described)
+        except Refused as refused:
+            fault = fault or refused
+        else:
+            return
+    if fault is not None:
+        raise fault
+
+
+def _check_sentences(transcript: _Transcript, answer: Reading, question: Reading, *, described: bool) -> None:
+    tokens = answer.text.tokens
     asked = _asked(transcript, question)
-    for sentence in range(answer.text.tokens[-1].sentence + 1):
+    for sentence in range(tokens[-1].sentence + 1):
         told = transcript.told(answer, sentence)
-        if not told.groups:
+        hard = any(tokens[w.index].text not in transcript.lexicon.known for g in told.groups for w in g.words)
+        if not told.groups or (described and not hard):
             continue
         bare = any(not group.frame for group in told.groups)
         if told.strange:
-            raise Refused("unfaithful", f"{answer.text.tokens[told.strange[0]].raw!r} is not in the transcript")
+            raise Refused("quote_not_in_transcript", f"{tokens[told.strange[0]].raw!r} is not in the transcript")
         if bare and (told.claims or (told.speaks and not transcript.first_person)):
-            raise Refused("unfaithful", "what is said is told of the one who says it, or of the recording")
+            raise Refused("quote_not_in_transcript", "what is said is told of who says it, or of the recording")
         for group in told.groups:
             inside = range(group.words[0].index, group.words[-1].index)
             if strange := [i for i in told.foreign if i in inside]:
-                raise Refused("unfaithful", f"{answer.text.tokens[strange[0]].raw!r} is not said there")
+                raise Refused("quote_not_in_transcript", f"{tokens[strange[0]].raw!r} is not said there")
             _check_group(transcript, group, answer, sentence, question, asked)
-    return
 
 
 def _asked(transcript: _Transcript, question: Reading) -> list[_Told]:
     last = question.text.tokens[-1].sentence
-    return [transcript.told(question, sentence) for sentence in range(last + 1)]
+    return [transcript.told(question, sentence, asks=True) for sentence in range(last + 1)]
 
 
 def _check_group(
@@ -123,25 +137,32 @@ def _check_group(
     question: Reading,
     asked: Sequence[_Told],
 ) -> None:
-    own = [t.text for t in answer.text.tokens if t.sentence == sentence and t.quote < 0]
+    mine = [token for token in answer.text.tokens if token.sentence == sentence]
+    own = [token.text for token in mine if token.quote < 0]
+    quoted = len(own) < len(mine)
     asked_words = [t.text for t in question.text.tokens if t.quote < 0]
     restated = [word for told in asked for part in told.groups for word in part.words]
+    again = {word.text for word in restated}
+    if quoted and all(any(forms_of_one(w.text, o, answer.language) for o in again) for w in group.words):
+        places = next(transcript.ways(group.words), ())
+        if places and not transcript.unlinked(group, places, set(places), asked_words):
+            return  # ("the dog barks" of the question, and then what is quoted)
     if not group.frame:
         grammar = transcript.grammar
         acts = [i for told in asked for i in told.foreign if question.text.tokens[i].text in grammar.acts]
         strange = [i for told in asked for i in told.strange] + acts
         if strange:
-            raise Refused("unfaithful", f"the question's {question.text.tokens[strange[0]].raw!r} is not said")
+            raise Refused("quote_not_in_transcript", f"the question's {question.text.tokens[strange[0]].raw!r} is not said")
         if restated and any(told.speaks for told in asked) and not transcript.first_person:
-            raise Refused("unfaithful", "the question has the speaker do what another does")
+            raise Refused("quote_not_in_transcript", "the question has the speaker do what another does")
     why = ""
     for places in transcript.ways(group.words):
-        why = transcript.fault(group, places, own, asked_words)
+        why = transcript.fault(group, places, answer.text.words, own, asked_words)
         if not why and not group.frame:
-            why = transcript.beside(places, restated)
+            why = transcript.beside(places, restated, asked_words)
         if not why:
             return
-    raise Refused("unfaithful", why or "the words are not one stretch of the transcript")
+    raise Refused("quote_not_in_transcript", why or "the words are not one stretch of the transcript")
 
 
 class _Transcript:
@@ -181,8 +202,8 @@ class _Transcript:
     def _linked(self, between: Sequence[str]) -> tuple[str, ...]:
         return tuple(self.grammar.links[word] for word in between if word in self.grammar.links)
 
-    def told(self, reading: Reading, sentence: int) -> _Told:
-        """Return what a sentence tells of the transcript, and what else it has."""
+    def told(self, reading: Reading, sentence: int, *, asks: bool = False) -> _Told:
+        """Return what a sentence, with `asks` of a question, tells of the transcript, and what else it has."""
         grammar, words = self.grammar, self.lexicon
         tokens = reading.text.tokens
         covered, spoken = self._covered(reading)
@@ -200,16 +221,23 @@ class _Transcript:
                 genitive = self._is_genitive(tokens, index)
                 speaks |= not genitive
                 links = []
-            elif text in grammar.links and index not in covered:
+            elif asks and text in grammar.asking:
+                links = []
+            elif text in grammar.links and (index not in covered or text in self.said):
                 links.append(grammar.links[text])
             elif text in grammar.telling and not (self.places(text) and current):
+                named = text in grammar.named
+                if groups and not groups[-1].frame:  # "three trees are mentioned", but not "Anna says"
+                    claims |= not named and not self.places(text)
+                    if named:
+                        groups[-1] = groups[-1]._replace(frame="name")
                 frame, links, current = "name", [], None
             elif text in grammar.that and frame and current is None:
                 frame = "tell"
             elif index in covered:
                 claims |= index in spoken and not frame
                 links = []
-            elif text in grammar.asking:
+            elif text in grammar.asking and not self.places(text):
                 links = []
             elif self.places(text) and (text not in words.known or text in self.said):
                 if current is None:
@@ -220,9 +248,6 @@ class _Transcript:
             elif self._is_content(text) and len(text) > 2:
                 (found.foreign if text in words.known else found.strange).append(index)
                 links = []
-        # ("three trees are mentioned": the word of telling stands behind)
-        if groups and not groups[-1].frame and frame and groups[-1].words[-1].index < _last(tokens, sentence, grammar):
-            groups[-1] = groups[-1]._replace(frame="name")
         return found._replace(speaks=speaks, claims=claims)
 
     def _covered(self, reading: Reading) -> tuple[set[int], set[int]]:
@@ -257,27 +282,30 @@ class _Transcript:
             ways = [(*way, place) for way in ways for place in self.places(word.text) if place not in way][:_TRIES]
         yield from ways
 
-    def fault(self, group: _Group, places: Sequence[int], own: Sequence[str], asked: Sequence[str]) -> str:
+    def fault(
+        self, group: _Group, places: Sequence[int], answer: Sequence[str], own: Sequence[str], asked: Sequence[str]
+    ) -> str:
         """Return what is wrong with taking a group's words for those at `places`, "" for nothing."""
-        grammar, said = self.grammar, self.said
-        chosen = set(places)
-        moved = self._moved(group.words, places, own)
-        if moved:
+        if moved := self._moved(group.words, places, answer):
             return moved
-        pronoun = not grammar.pronouns.isdisjoint(own)
+        chosen = set(places)
+        if not self.grammar.pronouns.isdisjoint(own):  # "he sold it", the boat being asked about
+            between = [place for place in self.content if min(places) < place < max(places)]
+            chosen |= {p for p in between if any(forms_of_one(w, self.said[p], self.lexicon.language) for w in asked)}
         for place in range(min(places), max(places)):
-            if place in chosen or place not in self._number or self._modifies(place, chosen):
-                continue
-            in_question = any(forms_of_one(word, said[place], self.lexicon.language) for word in asked)
-            if not (in_question and pronoun):
-                return f"{said[place]!r} is left out"
+            if place in self._number and place not in chosen and not self._modifies(place, chosen):
+                return f"{self.said[place]!r} is left out"
+        return self.unlinked(group, places, chosen, asked)
+
+    def unlinked(self, group: _Group, places: Sequence[int], chosen: Collection[int], asked: Sequence[str]) -> str:
+        """Return the first word that stands behind other prepositions and such than in the transcript, "" for none."""
         for number, (word, place) in enumerate(zip(group.words, places, strict=True)):
             wanted = self._links_past_skipped(place, chosen)
             if word.links == wanted:
                 continue
             if number == 0 and self._may_begin(group.frame, word.links, wanted, asked):
                 continue
-            return f"{' '.join((*word.links, word.text))!r} is said as {' '.join((*wanted, said[place]))!r}"
+            return f"{' '.join((*word.links, word.text))!r} is said as {' '.join((*wanted, self.said[place]))!r}"
         return ""
 
     def _links_past_skipped(self, place: int, chosen: Collection[int]) -> tuple[str, ...]:
@@ -302,10 +330,14 @@ class _Transcript:
             return True
         following = self.content[number + 1] if number + 1 < len(self.content) else -1
         before = self.said[place - 1] if place else ""
-        return following == place + 1 and following in chosen and before in self.lexicon.determiners | self.grammar.free
+        if following != place + 1 or following not in chosen:
+            return False
+        number_word = self.said[place] in NUMBERS or self.said[place][0].isdigit()
+        return number_word or before in self.lexicon.determiners or before in self.grammar.free
 
-    def _moved(self, words: Sequence[_Word], places: Sequence[int], own: Sequence[str]) -> str:
+    def _moved(self, words: Sequence[_Word], places: Sequence[int], answer: Sequence[str]) -> str:
         """Return a fault where the order is another than the transcript's, but for what may be moved."""
+        own = answer[words[0].index : words[-1].index]
         if list(places) == sorted(places):
             turned = self._is_passive(words, own) and not self._passive_said(places)
             return "it is turned into a passive" if turned else ""
@@ -361,7 +393,7 @@ class _Transcript:
         ahead, behind = list(places[:number]), list(places[number + 1 :])
         return ahead == sorted(ahead) and behind == sorted(behind) and (not behind or max(ahead) < behind[0])
 
-    def beside(self, places: Sequence[int], restated: Sequence[_Word]) -> str:
+    def beside(self, places: Sequence[int], restated: Sequence[_Word], asked: Sequence[str]) -> str:
         """Return a fault where the words of a question do not lie beside those of the answer, "" for none."""
         joined = set(places)
         middle = (min(places) + max(places)) / 2
@@ -370,6 +402,10 @@ class _Transcript:
             if not near or near[0] in joined:
                 continue
             wanted = self._links_past_skipped(near[0], joined)
+            by = word.links == (self.grammar.agent,) and not wanted and not self.grammar.passive.isdisjoint(asked)
+            if by and near[0] < min(joined):  # "by whom", of a sentence that is no passive
+                joined.add(near[0])
+                continue
             if word.links != wanted and not all(link in self.grammar.droppable for link in wanted):
                 return f"the question has {word.text!r} in another part"
             if word.links and not wanted:
@@ -396,8 +432,3 @@ class _Transcript:
                 return self.grammar.prepositions.issuperset(links)
             number -= 1
         return False
-
-
-def _last(tokens: Sequence[Token], sentence: int, grammar: Grammar) -> int:
-    """Return where the last word of telling of a sentence stands."""
-    return max((i for i, t in enumerate(tokens) if t.sentence == sentence and t.text in grammar.telling), default=-1)

@@ -61,7 +61,9 @@ def _refuse(reading: Reading, known: Known, phrases: Mapping[str, tuple[tuple[st
 def _about_sound(reading: Reading) -> frozenset[int]:
     """Return the sentences that speak of something measured."""
     return frozenset(
-        reading.sentence(hit) for hit in reading.hits if (hit.keys(*_GRADING) - hit.keys("hint") & _FAR) & ATTRIBUTES.keys()
+        reading.sentence(hit)
+        for hit in reading.hits
+        if (hit.keys(*_GRADING) - hit.keys("hint") & _FAR) & ATTRIBUTES.keys()
     )
 
 

@@ -23,7 +23,7 @@ _FIELDS: Final = {
     "least": "least",
 }
 _NOT_SCANNED: Final = frozenset(
-    {"alone", "boundary", "openings", "passing", "question", "requests", "towards", "unreal", "verbs"}
+    {"alone", "boundary", "nesting", "openings", "passing", "question", "requests", "towards", "unreal", "verbs"}
 )
 """Signals that are looked up word by word instead."""
 
@@ -122,6 +122,7 @@ class Lexicon:
         signals = data.signals
         self.passing = self._by_first(wording.expand((*signals.passing, *signals.rise, *signals.fall)))
         self.unreal = self._by_first(wording.expand(signals.unreal))
+        self.nesting = wording.expand(signals.nesting)
         self.alone = self._by_first(wording.expand(signals.alone))
         self.negations = frozenset(p for p in wording.expand(data.signals.negation) if " " not in p)
         self.dangling = frozenset(words(" ".join(data.dangling), self.language))

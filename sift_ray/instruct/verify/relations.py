@@ -16,6 +16,10 @@ from sift_ray.metadata.record import Fact
 RELATIONS: Final = ("up", "down", "most", "least", "rise", "fall", "same", "differ")
 _ORDERED: Final = frozenset(ATTRIBUTES)
 _EXTREMES: Final = {"up": "most", "down": "least"}
+_ALIKE: Final = {"up": ("up", "most"), "most": ("most", "up"), "down": ("down", "least"), "least": ("least", "down")}
+_HEIGHT: Final = frozenset({"average_pitch"})
+_SCALED: Final = frozenset({"average_intensity", "speaking_rate"})
+"""What may be called higher and lower where it is named; only the pitch need not be."""
 _UNORDERED: Final = frozenset({WORD_KEY, "transcript", "phonemes"})
 
 
@@ -25,7 +29,7 @@ def relation_keys(reading: Reading, hit: Hit, kind: str, known: Known) -> frozen
     Raises:
         Refused: `ambiguous_claim`, where nothing says which.
     """
-    own = frozenset(key for key in hit.keys(kind) if key)
+    own = frozenset(key for key in hit.keys(*_ALIKE.get(kind, (kind,))) if key)
     sentence = reading.sentence(hit)
     mentioned = frozenset(
         key
@@ -34,13 +38,24 @@ def relation_keys(reading: Reading, hit: Hit, kind: str, known: Known) -> frozen
         for key in other.keys("mention")
         if key not in _UNORDERED
     )
+    beside = frozenset(
+        key
+        for other in reading.with_kind("mention")
+        if reading.clause(other) == reading.clause(hit) and other.start != hit.start
+        for key in other.keys("mention")
+        if key in ATTRIBUTES
+    )
+    if own and beside and not own & mentioned and own <= _HEIGHT:
+        if beside <= _SCALED:
+            return beside  # "the volume is higher"
+        raise Refused("ambiguous_claim", f"{reading.words(hit)!r} does not fit {', '.join(sorted(beside))}")
     for keys in (own & mentioned or (frozenset() if own else mentioned), own & reading.context or own):
         if keys:
             # "noisier" may be of noise or of distortion: of what is known, all must hold
             return frozenset(key for key in keys if known.has(key)) or keys
     settled = {claim.hit.start: frozenset(key for key, _ in claim.readings) for claim in reading.claims}
-    beside = (other for other in reading.hits if other.start == hit.end or other.end == hit.start)
-    if keys := frozenset().union(*(settled.get(h.start) or h.keys("claim", "short", "watch") for h in beside)):
+    touching = (other for other in reading.hits if other.start == hit.end or other.end == hit.start)
+    if keys := frozenset().union(*(settled.get(h.start) or h.keys("claim", "short", "watch") for h in touching)):
         return frozenset(key for key in keys if known.has(key)) or keys  # "equally loud"
     if context := reading.context - _UNORDERED:
         return context

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from sift_ray.instruct.unanswerable import MACRO, unanswerable
 from sift_ray.instruct.verify import wording
 from sift_ray.instruct.verify.language import is_language
-from sift_ray.instruct.verify.lexicon import Lexicon
+from sift_ray.instruct.verify.lexicon import Lexicon, lexicon
 from sift_ray.instruct.verify.question import is_question
 from sift_ray.instruct.verify.text import Text, Token, read, words
 from sift_ray.instruct.verify.verdict import Refused
@@ -27,6 +28,8 @@ _REFUSING: Final = "refusing"
 _POLAR: Final = "polar "  # and the topic
 _ABOUT: Final = "about "
 _END: Final = ""
+_UNTOLD: Final = -1
+"""In place of the index at which a phrase ended that says that something can't be told: there was none yet."""
 _SIGNALS: Final = ("leak", "hedge", "comparative", "causal")
 """Kinds of recognised phrases that give a refusal its reason."""
 
@@ -164,6 +167,7 @@ class _Grammar:
 
     def __init__(self, language: str) -> None:
         self._language = language
+        self._lexicon = lexicon(language)
         self._root: dict[str, Any] = {}
         data = unanswerable(language)
         self._macros: dict[str, dict[str, Any]] = {name: {} for name in data.macros}
@@ -210,6 +214,17 @@ class _Grammar:
                 for end, _ in self._phrases(tokens, place, macro):
                     yield from self._phrases(tokens, end, following)
 
+    def _apart(self, tokens: Sequence[Token], told: int, start: int) -> bool:
+        """Say whether what begins at `start` stands beside what ends at `told`, not within it."""
+        if told == _UNTOLD:
+            return True
+        for before, token in pairwise(tokens[told : start + 1]):
+            if token.text in self._lexicon.boundaries:
+                return True
+            if token.clause != before.clause and token.text not in self._lexicon.nesting:
+                return True
+        return False
+
     def finds(self, tokens: Sequence[Token], kind: str) -> bool:
         """Say whether a phrase of `kind` stands anywhere in `tokens`."""
         return any(
@@ -233,16 +248,11 @@ class _Grammar:
                 for kind in found & allowed:
                     if kind == _REFUSING and start:
                         continue
+                    states = reached[start]
                     if kind == _TELLING:
                         # (that nobody can tell that it can't be told says that it can)
-                        clause = tokens[start].clause
-                        told = {(kinds | {kind}, tokens[end - 1].clause) for kinds, at in reached[start] if at != clause}
-                        reached[end] |= told
-                    else:
-                        apart = self._parting(tokens, start, end)
-                        reached[end] |= {
-                            (kinds | {kind}, self._told_at(tokens, end, at, apart)) for kinds, at in reached[start]
-                        }
+                        states = {(kinds, end - 1) for kinds, told in states if self._apart(tokens, told, start)}
+                    reached[end] |= {(kinds | {kind}, told) for kinds, told in states}
         if reached[-1]:
             furthest = len(tokens)
         return [_Parse(kinds) for kinds in {kinds for kinds, _ in reached[-1]}], furthest

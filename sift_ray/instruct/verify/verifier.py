@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from sift_ray.config_instruct import WORD_TIMES
-from sift_ray.instruct.verify import content, resting, roles, telling, wording
+from sift_ray.instruct.verify import content, faithful, resting, roles, telling, wording
 from sift_ray.instruct.verify.assertions import (
     ACOUSTIC,
     COMPARISON,
@@ -121,8 +121,10 @@ def _answered(
 
     ignore = _IGNORED.get(task, _IGNORED_ELSEWHERE)
     free = task in (CONTENT, OPEN)
-    asked_skip, _ = wording.said_tokens(asked_text, known) if free else (frozenset[int](), [])
-    said_skip, said = wording.said_tokens(said_text, known) if free else (frozenset[int](), [])
+    asked_run, _ = wording.said_tokens(asked_text, known) if free else (frozenset[int](), [])
+    said_run, said = wording.said_tokens(said_text, known) if free else (frozenset[int](), [])
+    asked_skip = faithful.framed(asked_text, words, asked_run)
+    said_skip = faithful.framed(said_text, words, said_run)
     asked_reading = content.interpret_with_accents(asked_text, words, ignore, asked_skip, frozenset(), known)
     leading = _leading(said_text, words)
     said_reading = content.interpret_with_accents(
@@ -137,10 +139,10 @@ def _answered(
     asked = asked_of(task, asked_reading, known)
     evidence = check(task, said_reading, known, asked) + quoted + said
     evidence += content.check_phonemes(answer, known)
-    content.check_said(said_text, said_reading, said_skip, words, known)
+    content.check_said(said_text, said_reading, said_run, words, known)
     content.check_languages(said_reading)
     if free:
-        telling.check_introduced(said_reading, asked_reading, said_skip)
+        telling.check_introduced(said_reading, asked_reading, said_run)
         telling.check_denied(said_reading, words, known)
         roles.check_roles(said_reading, asked_reading, words, known)
     if task == CONTENT and all(fact.key != "transcript" for fact in evidence):
@@ -161,6 +163,8 @@ def _answered(
     check_question(task, asked_reading, known, asked, answered, frozenset(told), affirmed=leading.affirmed)
     resting.check_rests(task, asked_reading, asked, evidence, focus, known)
     resting.check_tells(task, asked_reading, evidence, known)
+    if free:
+        faithful.check_faithful(said_reading, asked_reading, words, known, described=task == OPEN)
     return evidence + _words_named((asked_reading, said_reading), evidence, known)
 
 
