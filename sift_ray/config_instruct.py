@@ -74,7 +74,7 @@ class VllmConfig(Section):
     """The vLLM engine of one actor."""
 
     dtype: str = "auto"
-    max_model_len: int = Field(4096, ge=256)
+    max_model_len: int = Field(8192, ge=256)  # prompt and max_tokens; a long clip's words take 3,000
     gpu_memory_utilization: float = Field(0.9, gt=0, le=1)
     tensor_parallel_size: int = Field(1, ge=1)
     enforce_eager: bool = False

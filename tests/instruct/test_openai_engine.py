@@ -248,8 +248,8 @@ def test_a_server_that_only_fails_is_dead(server, bad, hasty, caplog):
         assert len(server.asked) == asked  # that call was not made at all
 
     run(server, work, timeout_s=1.0, concurrency=8)
-    assert len(caplog.messages) == 1
-    assert "calls wait and are tried again" in caplog.text
+    told = [text for text in caplog.messages if "calls wait and are tried again" in text]
+    assert len(told) == (0 if bad.delay_s else 1)  # (a first timeout is longer than the patience)
 
 
 def test_having_nothing_to_do_takes_no_patience(server, hasty):

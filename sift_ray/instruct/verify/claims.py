@@ -12,6 +12,7 @@ from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.categories import ATTRIBUTES, RELATED
 
 CLAIMING: Final = ("claim", "short")
+_CHANGES: Final = ("rise", "fall")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,10 @@ def _narrow(reading: Reading) -> None:
 def _settle(reading: Reading, hit: Hit) -> tuple[tuple[str, str], ...]:
     """Choose the readings of a claim by what its clause, sentence and question speak of."""
     strong = [(m.key, m.label) for m in hit.meanings if m.kind == "claim"]
+    tokens = reading.text.tokens
+    alone = hit.start == 0 and hit.end < len(tokens) and tokens[hit.end].clause != tokens[hit.end - 1].clause
+    if alone and not strong and not hit.kinds().isdisjoint(_CHANGES):
+        return ()  # "Baja: …" is how it changes, not what it is
     every = strong + [(m.key, m.label) for m in hit.meanings if m.kind == "short"]
     for keys, binding, mentioned in _surroundings(reading, hit):
         # (what says a category by itself comes before what says it only where that is spoken of)
