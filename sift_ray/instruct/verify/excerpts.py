@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
@@ -25,6 +26,7 @@ class Grammar(NamedTuple):
     pronouns: frozenset[str]  # may stand for what the question names
     free: frozenset[str]  # articles, pronouns, auxiliaries that are in no other list
     asking: frozenset[str]
+    when: frozenset[str]
     acts: frozenset[str]  # verbs that are used of answers too, but in a question tell what happened
     audio: frozenset[str]  # speak of the speaker or the recording
     passive: frozenset[str]
@@ -76,6 +78,7 @@ def _grammar(
         pronouns=_set(pronouns),
         free=_set(free) | _set(pronouns),
         asking=_set(asking),
+        when=_set("when wann quand quando cuándo"),
         acts=_set(acts),
         audio=_set(audio) | _set(speakers),
         passive=_set(passive),
@@ -97,18 +100,21 @@ GRAMMAR: Final = {
         droppable="and but because while when so",
         topics="about of as",
         named="mentioned named discussed",
-        telling="say says said saying tell tells told telling mention mentions mentioned mentioning report reports "
+        telling="reminds reminded suggests hopes promises thinks believes warned complains wishes invites expects "
+        "wonders remembers recalls notes repeats say says said saying tell tells told telling mention "
+        "mentions mentioned mentioning report reports "
         "reported explain explains explained state states stated announce announces announced describe describes "
         "described about talks talking talk recounts recounted narrates remarks asks asked ask claims claimed refers "
         "referred relates called calls content named adds added warns notes words sentence phrase topic speaks_of",
         that="that how",
         speakers="speaker narrator talker",
-        genitive="of to by according",
+        genitive="of according",
         first_person="i i'm i've i'd i'll we we're we've we'll we'd me us",
         pronouns="it he she they them him her this that these one ones there",
         free="i you we me us my your his its our their the a an is are was were be been being am has have had do does "
         "did will would shall should can could may might must",
-        asking="happen happens happened year city town day month colour color place object size animal animals number person time what which who whom whose where when why how",
+        asking="many happen happens happened year city town day month colour color place object size animal animals "
+        "number person time what which who whom whose where when why how",
         acts="keep keeps kept make makes made give gives gave given take takes took taken find finds found get gets "
         "got hold holds held lose loses lost leave leaves left bring brings brought show shows use uses used put puts "
         "carry carries carried want wants wanted need needs needed like likes liked have",
@@ -128,18 +134,21 @@ GRAMMAR: Final = {
         droppable="und aber weil während",
         topics="über von um dem des",
         named="erwähnt genannt rede",
-        telling="sagt sagen sagte gesagt erzählt erzählen erwähnt erwähnen erwähnte berichtet berichten erklärt meint "
+        telling="erinnert schlägt hofft verspricht denkt glaubt warnt wünscht lädt erwartet wiederholt sagt sagen "
+        "sagte gesagt erzählt erzählen erwähnt erwähnen erwähnte berichtet berichten erklärt meint "
         "mitteilt schildert beschreibt nennt genannt rede geht redet kündigt behauptet fragt bittet lautet wortlaut "
         "handelt wörter worte satz thema inhalt über davon",
         that="dass wie an",
         speakers="sprecher sprecherin sprechers erzähler erzählerin sprechende sprechenden",
-        genitive="der des laut von vom dem",
+        genitive="der des laut",
         first_person="ich wir mich uns mir",
         pronouns="er sie es ihn ihm ihr ihnen dies das sich man da dort",
         free="ich wir du mich mir uns mein meine meinen meiner meines sein seine seinen seiner seines ihre ihren ihrer "
         "ihres unser unsere der die das den ein eine einen einer eines ist sind war waren wird werden wurde wurden "
         "worden hat haben hatte hatten habe kann können konnte konnten soll sollte muss hier",
-        asking="passiert passierte geschah geschieht jahr stadt tag monat farbe ort gegenstand tier tiere zahl uhrzeit art was welche welcher welches welchen welchem wer wen wem wessen wo wohin woher wann warum weshalb wieso "
+        asking="viele passiert passierte geschah geschieht jahr stadt tag monat farbe ort gegenstand tier tiere zahl "
+        "uhrzeit art was welche welcher welches welchen welchem wer wen wem wessen wo wohin woher wann warum "
+        "weshalb wieso "
         "wie wovon worüber worum womit",
         acts="behielt behalten macht machte gemacht gab gibt gegeben nahm nimmt genommen fand findet gefunden bekam "
         "hielt gehalten verlor brachte trug getragen wollte braucht brauchte benutzt benutzte nutzt legte stellte",
@@ -157,20 +166,24 @@ GRAMMAR: Final = {
         contracted="d'=de du=de des=de au=à aux=à n'=ne lorsqu'=lorsque",
         droppable="et mais car parce pendant quand",
         topics="de à sur",
-        named="mentionné mentionnée mentionnés mentionnées évoqué évoquée évoqués évoquées cité cités question prononcé",
-        telling="dit dire disent disait raconte racontent raconter mentionne mentionné mentionnée mentionnés "
+        named="mentionné mentionnée mentionnés mentionnées évoqué évoquée évoqués évoquées cité cités question "
+        "prononcé",
+        telling="rappelle suggère espère promet pense croit prévient invite répète remarque souhaite dit dire disent "
+        "disait raconte racontent raconter mentionne mentionné mentionnée mentionnés "
         "mentionnées évoque évoqué évoqués évoquée évoquées explique annonce rapporte parle parlent question décrit "
         "affirme déclare précise indique demande nommé nomme cite cités mots phrase message sujet entend prononcé "
         "prononcés apprend",
         that="que qu' comment",
         speakers="locuteur locutrice narrateur narratrice conteur conteuse",
-        genitive="de du selon d'après par",
+        genitive="de du selon d'après",
         first_person="je j' nous me m' moi",
         pronouns="il elle ils elles le la les l' lui leur leurs y ce c' cela ça on en eux s' se",
         free="je j' tu nous vous me m' te t' mon ma mes ton ta tes son sa ses notre nos votre vos un une cet cette ces "
         "qui que qu' dont est sont était étaient été sera seront a ont avait avaient ai as avons avions avez peut "
         "peuvent faut doit là ici voici",
-        asking="passe passé arrive-t-il année ville jour mois couleur lieu objet animal animaux heure endroit prénom genre sorte que qu' qui quoi quel quelle quels quelles où quand comment pourquoi combien lequel laquelle",
+        asking="fois passe passé arrive-t-il année ville jour mois couleur lieu objet animal animaux heure endroit "
+        "prénom genre sorte que qu' qui quoi quel quelle quels quelles où quand comment pourquoi combien "
+        "lequel laquelle",
         acts="garde gardé fait faisait donne donné prend pris trouve trouvé tient perd perdu porte porté veut voulait "
         "utilise utilisé laisse laissé reçoit reçu met mis apporté gardait",
         audio="voix enregistrement enregistrements audio extrait son qualité volume hauteur accent personne",
@@ -189,20 +202,23 @@ GRAMMAR: Final = {
         "nell'=in nei=in negli=in nelle=in sul=su sullo=su sulla=su sull'=su sui=su sugli=su sulle=su oppure=o",
         droppable="e ma perché mentre quando",
         topics="di su a",
-        named="menzionato menzionata menzionati menzionate nominato nominata nominati nominate citato citati pronunciato",
-        telling="dice dicono detto diceva dire racconta raccontano raccontato menziona menzionano menzionato menzionata "
+        named="menzionato menzionata menzionati menzionate nominato nominata nominati nominate citato citati "
+        "pronunciato",
+        telling="ricorda suggerisce spera promette pensa crede avverte invita ripete osserva augura dice dicono detto "
+        "diceva dire racconta raccontano raccontato menziona menzionano menzionato menzionata "
         "menzionati menzionate nominati nominato nominate nominata cita citato citati spiega annuncia riferisce parla "
         "parlano parlato tratta afferma descrive dichiara chiede precisa indica nome nomi numeri parole frase tema "
         "messaggio pronunciati pronunciato sente",
         that="che come",
         speakers="parlante narratore narratrice chi_parla",
-        genitive="del della di secondo da dal dalla dell'",
+        genitive="del della di secondo dell'",
         first_person="io noi mi ci",
         pronouns="lo la li le l' gli lui lei loro ne ci si egli ella esso essa essi questo quello",
         free="io tu noi voi mi ti vi mio mia miei mie tuo tua suo sua suoi sue nostro nostra il i un uno una un' che "
         "cui è sono era erano ha hanno aveva avevano ho abbiamo sarà stato stata stati state viene vengono venne fu "
         "furono può possono deve essere",
-        asking="succede successo accade anno città giorno mese colore luogo oggetto animale animali ora tipo viaggio chi cosa cos' che quale quali qual come quando dove perché quanto quanta quanti quante dov'",
+        asking="volte succede successo accade anno città giorno mese colore luogo oggetto animale animali ora tipo "
+        "viaggio chi cosa cos' che quale quali qual come quando dove perché quanto quanta quanti quante dov'",
         acts="tiene teneva tenuto fa faceva fatto dà dava dato prende preso trova trovato perde perso porta portato "
         "vuole voleva usa usato lascia lasciato riceve ricevuto mette messo ottiene",
         audio="voce voci registrazione registrazioni audio clip suono qualità volume tono accento persona",
@@ -214,23 +230,26 @@ GRAMMAR: Final = {
     "es": _grammar(
         prepositions="a de en con por para sobre bajo tras ante desde hasta hacia sin contra entre antes después "
         "durante detrás delante encima debajo cerca lejos según dentro fuera junto",
-        other_links="y pero o ni porque mientras cuando si como no nunca jamás nadie nada ningún ninguno ninguna tampoco "
+        other_links="y pero o ni porque mientras cuando si como no nunca jamás nadie nada ningún ninguno ninguna "
+        "tampoco "
         "solo sólo aunque también más",
         contracted="al=a del=de e=y u=o",
         droppable="y pero porque mientras cuando",
         topics="de sobre a",
         named="mencionado mencionada mencionados mencionadas nombrado nombrada",
-        telling="dice dicen dijo decir cuenta cuentan contar menciona mencionan mencionado mencionada mencionados "
+        telling="recuerda sugiere espera promete piensa cree advierte invita repite observa desea dice dicen dijo "
+        "decir cuenta cuentan contar menciona mencionan mencionado mencionada mencionados "
         "mencionadas nombra explica anuncia habla hablan trata relata afirma describe pregunta pide comenta refiere "
         "nombre nombres palabras frase tema mensaje oyen oye número números",
         that="que cómo como",
         speakers="hablante locutor locutora narrador narradora quien_habla",
-        genitive="del de según por",
+        genitive="del de según",
         first_person="yo nosotros nosotras me nos",
         pronouns="lo la los las le les se él ella ellos ellas ello eso esto allí ahí",
         free="yo tú nosotros me te nos mi mis tu tus su sus nuestro nuestra el un una unos unas que es son era eran "
         "fue fueron ser sido está están estaba estaban ha han había habían he hemos hay puede pueden debe será",
-        asking="pasa pasó ocurre ocurrió sucedió año ciudad día mes color lugar objeto animal animales hora tipo qué quién quiénes cuál cuáles cómo cuándo dónde adónde cuánto cuánta cuántos cuántas",
+        asking="veces pasa pasó ocurre ocurrió sucedió año ciudad día mes color lugar objeto animal animales hora "
+        "tipo qué quién quiénes cuál cuáles cómo cuándo dónde adónde cuánto cuánta cuántos cuántas",
         acts="guarda guardó hace hizo hacía da dio daba toma tomó tomaba encuentra encontró pierde perdió lleva llevó "
         "quiere quería usa usó deja dejó recibe recibió pone puso trae trajo mantuvo",
         audio="voz voces grabación grabaciones audio clip sonido calidad volumen tono acento persona",
@@ -261,7 +280,8 @@ _VERBS: Final = {
     "fr": "ouvrir ouvre ouvrit ouvert ouverte ouverts ouvertes ouvrait, faire fait faisait, prendre prend prit pris, "
     "mettre met mit mis, voir voit vit vu vue, lire lit lu lue, écrire écrit écrivait, boire boit bu, venir vient vint "
     "venu venue, tenir tient tint tenu, cuire cuit cuisait, aller va allait allé allée, partir part partait parti",
-    "it": "aprire apre aprì aperto aperta aperti aperte apriva, fare fa faceva fatto fatta, prendere prende prese preso "
+    "it": "aprire apre aprì aperto aperta aperti aperte apriva, fare fa faceva fatto fatta, prendere prende prese "
+    "preso "
     "presa, mettere mette mise messo messa, vedere vede vide visto vista, leggere legge lesse letto letta, scrivere "
     "scrive scrisse scritto scritta, chiudere chiude chiuse chiuso chiusa, venire viene venne venuto venuta, cuocere "
     "cuoce cuoceva cosse cotto, perdere perde perse perso, andare va andava andato andata",
@@ -271,9 +291,13 @@ _VERBS: Final = {
 }
 
 
+TALKING: Final = _set("talks talking talk parle parlent parla parlano parlato habla hablan")
+"""Words of telling only before what is talked about: "she talks about …", but not "she talks fast"."""
 NUMBERS: Final = _set(
-    "two three four five six seven eight nine ten zwei drei vier fünf sechs sieben acht neun zehn deux trois quatre cinq "
-    "sept huit neuf dix due tre quattro cinque sei sette otto nove dieci dos tres cuatro cinco seis siete ocho nueve diez"
+    "two three four five six seven eight nine ten zwei drei vier fünf sechs sieben acht neun zehn deux trois quatre "
+    "cinq "
+    "sept huit neuf dix due tre quattro cinque sei sette otto nove dieci dos tres cuatro cinco seis siete ocho nueve "
+    "diez"
 )
 
 
@@ -292,7 +316,12 @@ def recast(said: Sequence[str], language: str) -> list[list[str]]:
         verb, rest = by - 1, list(said[end:])
     while said[first - 1] in grammar.free and first > 1:
         first -= 1
-    return [[*said[by + 1 : end], said[verb], *said[:first], *rest]]
+    towards = ["a"] if language == "es" else []
+    return [[*said[by + 1 : end], said[verb], *towards, *said[:first], *rest]]
+
+
+_SPANISH_ENDING: Final = re.compile("(ieron|aron|iendo|ando|aban|aba|ían|ía|ió|ó|id[oa]s?|ad[oa]s?|[aei]r|[ae]n?)$")
+_ROOT: Final = 4
 
 
 @functools.cache
@@ -309,6 +338,9 @@ def forms_of_one(one: str, other: str, language: str) -> bool:
     verbs = _verb_of(language)
     if one in verbs and verbs.get(other) == verbs[one]:
         return True
+    if language == "es":
+        root, other_root = (_SPANISH_ENDING.sub("", word) for word in (one, other))
+        return root == other_root and len(root) >= _ROOT
     if language == "de":  # "rettete", "gerettet"
         bare, other_bare = (word[2:] if word.startswith("ge") and len(word) > 5 else word for word in (one, other))
         return (bare, other_bare) != (one, other) and alike(bare, other_bare)

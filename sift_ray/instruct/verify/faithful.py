@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Final, NamedTuple
 
 from sift_ray.instruct.verify.claims import Reading
-from sift_ray.instruct.verify.excerpts import GRAMMAR, NUMBERS, Grammar, forms_of_one, recast
+from sift_ray.instruct.verify.excerpts import GRAMMAR, NUMBERS, TALKING, Grammar, forms_of_one, recast
 from sift_ray.instruct.verify.known import Known
 from sift_ray.instruct.verify.lexicon import Lexicon
 from sift_ray.instruct.verify.text import Text, Token
@@ -25,7 +25,7 @@ _TRIES: Final = 64
 class _Word(NamedTuple):
     """A told word of content: where it stands in its text, and the links (prepositions and such) right before it."""
 
-    index: int
+    at: int
     text: str
     links: tuple[str, ...]
 
@@ -57,10 +57,12 @@ def framed(text: Text, words: Lexicon, run: Collection[int]) -> frozenset[int]:
     for stretch in _stretches(sorted(run)):
         first = text.tokens[stretch[0]]
         ahead = [t for t in text.tokens[: stretch[0]] if t.sentence == first.sentence and t.quote < 0]
-        while ahead and (ahead[-1].text in words.function_words or ahead[-1].text in grammar.that):
-            ahead.pop()
+        topic = False
+        while ahead and ahead[-1].text not in grammar.telling and ahead[-1].text in words.function_words | grammar.that:
+            topic |= grammar.links.get(ahead.pop().text) in grammar.topics
         own = {text.tokens[i].text for i in stretch}
-        if ahead and ahead[-1].text in grammar.telling and own.isdisjoint(grammar.audio):
+        introduced = bool(ahead) and ahead[-1].text in grammar.telling and (topic or ahead[-1].text not in TALKING)
+        if introduced and own.isdisjoint(grammar.audio):
             found.update(stretch)
     return frozenset(found)
 
@@ -109,8 +111,9 @@ def _check_sentences(transcript: _Transcript, answer: Reading, question: Reading
     asked = _asked(transcript, question)
     for sentence in range(tokens[-1].sentence + 1):
         told = transcript.told(answer, sentence)
-        hard = any(tokens[w.index].text not in transcript.lexicon.known for g in told.groups for w in g.words)
-        if not told.groups or (described and not hard):
+        hard = any(tokens[w.at].text not in transcript.lexicon.known for g in told.groups for w in g.words)
+        single = sum(len(group.words) for group in told.groups) == 1
+        if not told.groups or (described and single and not hard):
             continue
         bare = any(not group.frame for group in told.groups)
         if told.strange:
@@ -118,7 +121,7 @@ def _check_sentences(transcript: _Transcript, answer: Reading, question: Reading
         if bare and (told.claims or (told.speaks and not transcript.first_person)):
             raise Refused("quote_not_in_transcript", "what is said is told of who says it, or of the recording")
         for group in told.groups:
-            inside = range(group.words[0].index, group.words[-1].index)
+            inside = range(group.words[0].at, group.words[-1].at)
             if strange := [i for i in told.foreign if i in inside]:
                 raise Refused("quote_not_in_transcript", f"{tokens[strange[0]].raw!r} is not said there")
             _check_group(transcript, group, answer, sentence, question, asked)
@@ -152,7 +155,11 @@ def _check_group(
         acts = [i for told in asked for i in told.foreign if question.text.tokens[i].text in grammar.acts]
         strange = [i for told in asked for i in told.strange] + acts
         if strange:
-            raise Refused("quote_not_in_transcript", f"the question's {question.text.tokens[strange[0]].raw!r} is not said")
+            raw = question.text.tokens[strange[0]].raw
+            raise Refused("quote_not_in_transcript", f"the question's {raw!r} is not said")
+        telling = not (grammar.telling - TALKING).isdisjoint(asked_words)
+        if not restated and not telling and any(told.speaks or told.claims for told in asked):
+            raise Refused("quote_not_in_transcript", "asked about the speaker, told what is said")
         if restated and any(told.speaks for told in asked) and not transcript.first_person:
             raise Refused("quote_not_in_transcript", "the question has the speaker do what another does")
     why = ""
@@ -178,7 +185,7 @@ class _Transcript:
         self._forms: dict[str, list[int]] = {}
 
     def _is_content(self, word: str) -> bool:
-        if word in self.grammar.links or word in self.grammar.free:
+        if word in self.grammar.links or word in self.grammar.free or word.endswith("'"):
             return False
         return word not in self.lexicon.function_words and word not in self.lexicon.determiners
 
@@ -202,7 +209,7 @@ class _Transcript:
     def _linked(self, between: Sequence[str]) -> tuple[str, ...]:
         return tuple(self.grammar.links[word] for word in between if word in self.grammar.links)
 
-    def told(self, reading: Reading, sentence: int, *, asks: bool = False) -> _Told:
+    def told(self, reading: Reading, sentence: int, *, asks: bool = False) -> _Told:  # noqa: PLR0912
         """Return what a sentence, with `asks` of a question, tells of the transcript, and what else it has."""
         grammar, words = self.grammar, self.lexicon
         tokens = reading.text.tokens
@@ -210,6 +217,7 @@ class _Transcript:
         groups: list[_Group] = []
         found = _Told(groups, [], [], False, False)
         speaks = claims = False
+        begun = 0  # where the last word of telling stands
         frame, links, current = "", [], None  # type: str, list[str], _Group | None
         for index, token in enumerate(tokens):
             if token.sentence != sentence:
@@ -228,20 +236,26 @@ class _Transcript:
             elif text in grammar.telling and not (self.places(text) and current):
                 named = text in grammar.named
                 if groups and not groups[-1].frame:  # "three trees are mentioned", but not "Anna says"
-                    claims |= not named and not self.places(text)
+                    near = tokens[groups[-1].words[-1].at].clause == token.clause
+                    claims |= near and not named and not self.places(text)
                     if named:
                         groups[-1] = groups[-1]._replace(frame="name")
                 frame, links, current = "name", [], None
+                begun, speaks = index, speaks or (text in TALKING and asks)
             elif text in grammar.that and frame and current is None:
                 frame = "tell"
             elif index in covered:
-                claims |= index in spoken and not frame
-                links = []
+                near = current is not None and index - current.words[-1].at <= 3
+                claims |= (
+                    index in spoken and not frame and not (near and self._is_genitive(tokens, index, "von", "vom"))
+                )
+                links = links if text in grammar.free else []
             elif text in grammar.asking and not self.places(text):
                 links = []
-            elif self.places(text) and (text not in words.known or text in self.said):
+            elif self.places(text) and (asks or text not in words.known or text in self.said):
                 if current is None:
-                    current = _Group([], frame)
+                    talks = frame == "name" and tokens[begun].text in TALKING
+                    current = _Group([], "" if talks and not grammar.topics.intersection(links) else frame)
                     groups.append(current)
                 current.words.append(_Word(index, text, tuple(links)))
                 links = []
@@ -269,11 +283,11 @@ class _Transcript:
         before = tokens[index - 1].text if index else ""
         return text in self.grammar.speakers or f"{before} {text}" in self.grammar.speakers
 
-    def _is_genitive(self, tokens: Sequence[Token], index: int) -> bool:
+    def _is_genitive(self, tokens: Sequence[Token], index: int, *others: str) -> bool:
         if index + 1 < len(tokens) and tokens[index + 1].text == "'s":
             return True
-        before = {token.text for token in tokens[max(0, index - 2) : index]}
-        return not before.isdisjoint(self.grammar.genitive)
+        before = {token.text for token in tokens[max(0, index - 3) : index]}
+        return not before.isdisjoint((*self.grammar.genitive, *others))
 
     def ways(self, words: Sequence[_Word]) -> Iterator[tuple[int, ...]]:
         """Yield the ways of finding the words in the transcript, no place twice."""
@@ -293,7 +307,10 @@ class _Transcript:
             between = [place for place in self.content if min(places) < place < max(places)]
             chosen |= {p for p in between if any(forms_of_one(w, self.said[p], self.lexicon.language) for w in asked)}
         for place in range(min(places), max(places)):
-            if place in self._number and place not in chosen and not self._modifies(place, chosen):
+            if place not in self._number or place in chosen or self._modifies(place, chosen):
+                continue
+            final = self.lexicon.language == "de" and max(places) == self.content[-1]  # the verb, behind all else
+            if not (final and self._in_phrase(place, chosen)):
                 return f"{self.said[place]!r} is left out"
         return self.unlinked(group, places, chosen, asked)
 
@@ -303,7 +320,8 @@ class _Transcript:
             wanted = self._links_past_skipped(place, chosen)
             if word.links == wanted:
                 continue
-            if number == 0 and self._may_begin(group.frame, word.links, wanted, asked):
+            timed = not word.links and not self.links(place) and not self.grammar.when.isdisjoint(asked)
+            if number == 0 and (timed or self._may_begin(group.frame, word.links, wanted, asked)):
                 continue
             return f"{' '.join((*word.links, word.text))!r} is said as {' '.join((*wanted, self.said[place]))!r}"
         return ""
@@ -332,12 +350,12 @@ class _Transcript:
         before = self.said[place - 1] if place else ""
         if following != place + 1 or following not in chosen:
             return False
-        number_word = self.said[place] in NUMBERS or self.said[place][0].isdigit()
-        return number_word or before in self.lexicon.determiners or before in self.grammar.free
+        counted = any(word in NUMBERS or word[:1].isdigit() for word in (self.said[place], before))
+        return counted or before in self.lexicon.determiners or before in self.grammar.free
 
     def _moved(self, words: Sequence[_Word], places: Sequence[int], answer: Sequence[str]) -> str:
         """Return a fault where the order is another than the transcript's, but for what may be moved."""
-        own = answer[words[0].index : words[-1].index]
+        own = answer[words[0].at : words[-1].at]
         if list(places) == sorted(places):
             turned = self._is_passive(words, own) and not self._passive_said(places)
             return "it is turned into a passive" if turned else ""

@@ -123,14 +123,15 @@ def _answered(
     free = task in (CONTENT, OPEN)
     asked_run, _ = wording.said_tokens(asked_text, known) if free else (frozenset[int](), [])
     said_run, said = wording.said_tokens(said_text, known) if free else (frozenset[int](), [])
-    asked_skip = faithful.framed(asked_text, words, asked_run)
-    said_skip = faithful.framed(said_text, words, said_run)
+    asked_skip, said_skip = (
+        faithful.framed(text, words, run) for text, run in ((asked_text, asked_run), (said_text, said_run))
+    )
     asked_reading = content.interpret_with_accents(asked_text, words, ignore, asked_skip, frozenset(), known)
     leading = _leading(said_text, words)
     said_reading = content.interpret_with_accents(
         said_text, words, ignore, said_skip | leading.skip, spoken_of(asked_reading) or _hinted(asked_reading), known
     )
-    _check_signals(task, asked_reading, said_reading, known)
+    _check_signals(task, asked_reading, said_reading, known, (asked_run, said_run))
     wording.check_numbers(said_reading, known)
     wording.check_numbers(asked_reading, known)
     wording.check_names(asked_reading, words, known)
@@ -239,7 +240,10 @@ def _leading(text: Text, words: Lexicon) -> _Leading:
     return _Leading(frozenset(), affirmed=False)
 
 
-def _check_signals(task: str, asked: Reading, said: Reading, known: Known) -> None:
+def _check_signals(
+    task: str, asked: Reading, said: Reading, known: Known, runs: tuple[frozenset[int], frozenset[int]]
+) -> None:
+    """Refuse what may not be said; `runs` are the places of words that repeat the transcript, in the two texts."""
     rules: list[tuple[str, str]] = [
         ("leak", "leak"),
         ("negation", "negation"),
@@ -251,16 +255,24 @@ def _check_signals(task: str, asked: Reading, said: Reading, known: Known) -> No
         rules += [(kind, "comparative") for kind in ("up", "down", "most", "least")]
     # what is said may be asked about as it stands, and told in the question's words
     named = set(asked.text.words) if task == CONTENT and not is_polar(asked, lexicon(asked.language)) else set()
-    for reading in (asked, said):
-        repeated = frozenset(hit.start for hit in telling.denials(reading, known)) if free else frozenset()
+    asked_words = {token.text for token in asked.text.tokens} - lexicon(asked.language).function_words
+    of_said = task == CONTENT and any(wording.alike(one, word) for one in asked_words for word in known.vocabulary)
+    for reading, run in zip((asked, said), runs, strict=True):
+        repeated = run | {hit.start for hit in telling.denials(reading, known)} if free else frozenset[int]()
         mine = rules if reading is said else [rule for rule in rules if rule[0] != "hedge"]
         wording.check_signals(reading, tuple(mine), repeated)
         claimed = {claim.hit.start for claim in reading.claims}
         for hit in reading.with_kind("unknowable", "simile"):
-            if (hit.end in claimed and "simile" in hit.kinds()) or (task == COMPARISON and "both" in hit.kinds()):
+            if (
+                hit.start in run
+                or (hit.end in claimed and "simile" in hit.kinds())
+                or (task == COMPARISON and "both" in hit.kinds())
+            ):
                 continue
-            told = telling.is_told(reading, hit.start) or named.issuperset(
-                token.text for token in reading.text.tokens[hit.start : hit.end]
+            told = (
+                of_said
+                or telling.is_told(reading, hit.start)
+                or named.issuperset(token.text for token in reading.text.tokens[hit.start : hit.end])
             )
             if not (free and told and _transcribed(reading, hit, known)):
                 raise Refused("unknown_claim", f"{reading.words(hit)!r} is not known of the audio")
@@ -294,7 +306,7 @@ def _controllable(words: Lexicon, prompt: str, facts: Sequence[Fact], focus: Seq
     ):
         raise Refused("transcript_leak", "the prompt quotes what is to be said")
     reading = content.interpret_with_accents(text, words, _IGNORED_ELSEWHERE, frozenset(), frozenset(focus), known)
-    _check_signals(CONTROLLABLE, reading, reading, known)
+    _check_signals(CONTROLLABLE, reading, reading, known, (frozenset(), frozenset()))
     wording.check_numbers(reading, Known([], words.language))
     wording.check_names(reading, words, known)
     wording.check_familiar(reading, words, frozenset(), wording.PROMPT.strange)
