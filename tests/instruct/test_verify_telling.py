@@ -141,3 +141,20 @@ def test_ordinals_are_read_back(language, place):
     noun = {"en": "word", "de": "Wort", "fr": "mot", "it": "parola", "es": "palabra"}[language]
     hits = lexicon(language).scan(read(f"{phrases(language).ordinal(place)} {noun}", language), frozenset())
     assert [m.label for hit in hits for m in hit.meanings if m.kind == "ordinal"] == [str(place)]
+
+
+TOLD_BY_SMALL_MODELS = [
+    ("en", "What does the record state?", "The first speaker is a woman, while the second speaker is a man.", "leak"),
+    ("es", "¿Tu último intento fue rechazado?", "La primera voz es de una mujer, y la segunda, de un hombre.", "leak"),
+    ("en", "Who is speaking?", "The first speaker talks to a woman, while the second talks to a man.", "unknown_claim"),
+    ("de", "Wer spricht?", "Die erste Person spricht mit einer Frau, die zweite mit einem Mann.", "unknown_claim"),
+    ("fr", "Qui parle ?", "La première personne parle à une femme, et la deuxième à un homme.", "unknown_claim"),
+    ("it", "Chi parla?", "La prima persona parla con una donna, la seconda con un uomo.", "unknown_claim"),
+    ("es", "¿Quién habla?", "La primera persona habla con una mujer, y la segunda con un hombre.", "unknown_claim"),
+]
+
+
+@pytest.mark.parametrize(("language", "question", "answer", "reason"), TOLD_BY_SMALL_MODELS)
+def test_talk_of_the_task_and_to_others_is_refused(language, question, answer, reason):
+    facts = (Fact("gender", "female", 0), Fact("gender", "male", 1))
+    assert verify(COMPARISON, language, question, answer, facts).reason == reason
