@@ -16,7 +16,7 @@ def benchmark(*arguments: str, status: int = 0) -> str:
     """Run a benchmark in its own process; return what it prints."""
     command = [sys.executable, "-m", f"tests.benchmarks.{arguments[0]}", *arguments[1:]]
     done = subprocess.run(
-        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=400, check=False
+        command, cwd=Path(__file__).parents[2], capture_output=True, text=True, timeout=900, check=False
     )
     assert done.returncode == status, done.stderr
     return done.stdout
