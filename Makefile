@@ -8,7 +8,12 @@ TORCH := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend c
 # More --set options for the demo, such as DEMO="--set corpora.0.minutes=1"
 DEMO ?=
 
-.PHONY: demo test setup lint types clean help
+# Processes that the quick tests are shared out among
+WORKERS ?= $(shell n=$$(nproc); echo $$((n < 4 ? n : 4)))
+# More options for the long test, such as CHAOS="--seed 7 --minutes 5"
+CHAOS ?=
+
+.PHONY: demo test chaos setup lint types clean help
 
 help:  ## show this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST)
@@ -16,8 +21,13 @@ help:  ## show this list
 demo: setup  ## run the main job on the demo corpus, with a real language model on the CPU
 	$(BIN)/sift-ray build jobs/demo.yaml $(DEMO)
 
+# those that start Ray, servers or models go one by one: they take all cores by themselves
 test: setup  ## run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not integration" -n $(WORKERS) --dist loadfile
+	$(BIN)/python -m pytest -m integration
+
+chaos: setup  ## strike builds with faults in random order for 30 minutes, and compare what they end with
+	$(BIN)/python -m tests.chaos $(CHAOS)
 
 setup: $(VENV)/.ready  ## make the environment
 

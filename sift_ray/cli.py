@@ -14,6 +14,7 @@ import typer
 
 from sift_ray import __version__
 from sift_ray.cli_options import CONFIG_WRONG, JOB_FAILED, ConfigPath, Debug, Overrides, console, told
+from sift_ray.cli_publish import publishing
 from sift_ray.cli_reports import reports
 from sift_ray.config import Config
 from sift_ray.config_file import load_config
@@ -93,7 +94,7 @@ def plan(
 annotate = _stage_command("annotate", "Decode, measure and align every utterance of the plan.")
 bin_ = _stage_command("bin", "Build the rulers that turn measurements into categories.")
 instruct = _stage_command("instruct", "Write instructions and verify each against the measurements.")
-release = _stage_command("release", "Publish the accepted instructions as Parquet with a dataset card.")
+release = _stage_command("release", "Publish the accepted instructions with a dataset card.")
 
 
 @app.command("align-train")
@@ -136,6 +137,7 @@ def build(
         _report(checked)
 
 
+app.add_typer(publishing)
 app.add_typer(reports)
 
 

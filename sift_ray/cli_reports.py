@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from sift_ray.cli_options import ConfigPath, Debug, Overrides, console, told
 from sift_ray.config_file import ConfigError, load_config
+
+if TYPE_CHECKING:
+    from sift_ray.storage import OutputRoot
 
 reports = typer.Typer()
 
@@ -123,6 +126,26 @@ def samples(
         render(draw_samples(root_of(checked), wanted), console())
 
 
+@reports.command()
+def report(
+    config: ConfigPath,
+    overrides: Overrides = None,
+    output: Annotated[
+        str | None,
+        typer.Option("--output", metavar="FILE", help="where to, s3:// too; default report/index.html in the output"),
+    ] = None,
+    samples: Annotated[int, typer.Option(min=0, max=50, help="pairs of each task, and utterances of each reason")] = 5,
+    seed: Annotated[int, typer.Option(help="another draws other samples")] = 0,
+    debug: Debug = False,
+) -> None:
+    """Write one HTML page that shows what the job made: yields, measurements, samples to hear; needs no network."""
+    with told(debug):
+        checked = load_config(config, overrides or (), check_paths=False)
+        from sift_ray.report.page.write import Choice, write_page
+
+        typer.echo(write_page(checked, Choice(samples, seed), output))
+
+
 @reports.command("export-textgrid")
 def export_textgrid(
     config: ConfigPath,
@@ -144,6 +167,68 @@ def export_textgrid(
         choice = Choice(frozenset(utterances or ()), frozenset(languages or ()), limit)
         written = export_textgrids(checked, out, choice, audio=audio)
         typer.echo(f"{written} TextGrids in {out}")
+
+
+ERRORS_FOUND = 3
+WARNINGS_FOUND = 4
+
+
+@reports.command()
+def validate(
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH|CONFIG", help="a release, or a job's output: a folder or s3://…; or the job's YAML file"
+        ),
+    ],
+    against: Annotated[
+        str | None,
+        typer.Option(metavar="OUTPUT", help="the job (or its annotations) whose measurements evidence must agree with"),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="exit with 4 where there are warnings")] = False,
+    texts: Annotated[
+        int,
+        typer.Option(min=1, help="texts whose language is told, of each file and of every 30,000 or so of its rows"),
+    ] = 200,
+    scratch: Annotated[
+        Path | None, typer.Option(help="an existing folder for what memory can't hold; default the system's")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="print JSON")] = False,
+    output: Annotated[Path | None, typer.Option(help="write the JSON to this file too")] = None,
+    debug: Debug = False,
+) -> None:
+    """Look for defects in a release, ours or one in the published layout.
+
+    Exit codes: 0 no errors; 1 it could not be looked at; 2 the command line is wrong; 3 there are errors, or no rows; 4
+    there are warnings, with --strict.
+    """
+    with told(debug):
+        from sift_ray.storage import open_root, root_of
+        from sift_ray.validate import table
+        from sift_ray.validate.findings import Severity, worst
+        from sift_ray.validate.run import validate as validated
+
+        def opened(uri: str) -> OutputRoot:
+            if uri.endswith((".yaml", ".yml")):
+                return root_of(load_config(Path(uri), check_paths=False))
+            return open_root(uri)
+
+        if scratch is not None and not scratch.is_dir():
+            raise ConfigError(f"--scratch {scratch}: there is no such folder")
+        measured = None if against is None else opened(against.rstrip("/").removesuffix("/annotations"))
+        made = validated(opened(path), measured, texts=texts, scratch=scratch)
+        text = json.dumps(table.as_json(made), indent=1, ensure_ascii=False)
+        if output is not None:
+            output.write_text(f"{text}\n", encoding="utf-8")
+        if as_json:
+            typer.echo(text)
+        else:
+            table.render(made, console())
+        found = worst(made.findings)
+    if found is Severity.ERROR or not made.rows:
+        raise typer.Exit(ERRORS_FOUND)
+    if strict and found is Severity.WARNING:
+        raise typer.Exit(WARNINGS_FOUND)
 
 
 bins_app = typer.Typer(

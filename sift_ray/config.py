@@ -16,6 +16,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from sift_ray.config_align import AlignConfig
 from sift_ray.config_estimate import EstimateConfig
 from sift_ray.config_instruct import InstructConfig
+from sift_ray.config_release import ReleaseConfig
 from sift_ray.config_sections import (
     Language,
     Name,
@@ -300,14 +301,6 @@ class BinConfig(Section):
 def _known_attribute(attribute: str) -> None:
     if attribute not in ATTRIBUTE_COLUMNS:
         raise ValueError(f"no attribute {attribute!r}; there are {', '.join(ATTRIBUTE_COLUMNS)}")
-
-
-class ReleaseConfig(Section):
-    """What is published."""
-
-    formats: tuple[Literal["parquet"], ...] = ("parquet",)
-    name: str = "sift-ray"
-    rows_per_file: int = Field(500_000, ge=1)
 
 
 class RayConfig(Section):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
@@ -23,12 +25,18 @@ Task = Literal[
 UNANSWERABLE_TASKS: Final = ("closed_ended_acoustic_level", "closed_ended_content_level", "open_ended")
 """Tasks among whose questions may stand some that nobody can answer who only hears the audio."""
 
+TEMPLATE: Final = "template"
+"""Who writes where no model does: an engine, a fallback, and in rows the name of what answered."""
+
 WORD_TIMES: Final = "closed_ended_word_align_numeric"
 """The task that is only done where the config names it: times in numbers harm what is trained on them."""
 
 
 NO_ANSWER: Final = "controllable_generation"
 """The task whose answer is the audio itself."""
+
+_HOST: Final = re.compile(r"\w([\w.-]*[\w.])?|[0-9a-fA-F:.]*:[0-9a-fA-F:.]*(%\w+)?")
+"""A name, or an address of numbers, of version 4 or 6."""
 
 _CLOSED: Final = "closed_ended_"
 _TWO_MODELS: Final = 0.45  # of a GPU's memory, for each of two engines on it
@@ -87,7 +95,7 @@ class VllmConfig(Section):
 class OpenAIConfig(Section):
     """A server that speaks OpenAI's chat API, such as `vllm serve`, with `engine: openai`."""
 
-    base_url: str = Field("http://127.0.0.1:8000/v1", pattern=r"^https?://")
+    base_url: str = "http://127.0.0.1:8000/v1"
     api_key_env: str = Field("OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")  # its name; never the key itself
     timeout_s: float = Field(600.0, gt=0)  # of one call
     retries: int = Field(5, ge=0)  # of a call that fails by what passes: the connection, a 429, a 5xx
@@ -96,9 +104,22 @@ class OpenAIConfig(Section):
 
     @field_validator("base_url")
     @classmethod
-    def _no_secret(cls, url: str) -> str:
-        if "@" in url.split("//", 1)[1].split("/", 1)[0]:
+    def _an_address(cls, url: str) -> str:
+        if "@" in url.split("//", 1)[-1].split("/", 1)[0]:
             raise ValueError("holds a user or password, which logs would show; put a key in the variable api_key_env")
+        if not url.startswith(("http://", "https://")):
+            raise ValueError(f"{url!r} must begin with http:// or https://, as in http://host:8000/v1")
+        if not (url.isprintable() and url.split() == [url]):
+            raise ValueError(f"{url!r} holds blanks or characters that no address has")
+        try:
+            parts = urlsplit(url)
+            host, port = parts.hostname, parts.port
+        except ValueError as error:  # (a port that is no number up to 65535, a bracket that is not closed)
+            raise ValueError(f"{url!r} is no address: {error}; expected such as http://host:8000/v1") from None
+        if not host or not _HOST.fullmatch(host) or port == 0 or parts.netloc.endswith(":"):
+            raise ValueError(f"{url!r} names no host and port that can be called; expected such as http://host:8000/v1")
+        if parts.query or parts.fragment:
+            raise ValueError(f"{url!r} goes on behind a ? or #; give it up to there, mostly ending with /v1")
         return url
 
 
@@ -127,6 +148,12 @@ class EnginePool(PoolConfig):
     batch_rows: int = Field(64, ge=1)
 
 
+def _check_named(model: str, key: str) -> None:
+    """Check that a model's name is one: it stands in rows, metrics and requests to servers."""
+    if not model or not model.isprintable() or model.strip() != model:
+        raise ValueError(f"{key}: {model!r} is no model's name; write it without blanks around it, or drop the key")
+
+
 def _check_folder(model: str, info: ValidationInfo) -> None:
     """Check that a model that is named as a folder is there, unless a server has it."""
     local = info.data.get("engine") != "openai" and model.startswith(("/", ".", "~"))
@@ -151,7 +178,8 @@ class InstructConfig(Section):
     openai: OpenAIConfig = OpenAIConfig()
     judge: JudgeConfig | None = None
     pool: EnginePool = Field(EnginePool(), validate_default=True)
-    concurrent_batches: int = Field(8, ge=1)  # in flight at an engine: their rows should be more than it takes at once
+    # in flight at an engine; a batch waits for its slowest row: let them hold several times the rows it takes at once
+    concurrent_batches: int = Field(64, ge=1)
     error_budget: Share = 1.0  # weak models are rejected nearly always; a production config lowers it
     fault_budget: Share = 0.05  # of a wave's requests: failed by a fault (engine, judge, our own), not by what was said
 
@@ -168,7 +196,8 @@ class InstructConfig(Section):
                 raise ValueError(f"no task {key!r}; keys are default, {', '.join(TASKS)}")
         if "default" not in models:
             raise ValueError("name a default model")
-        for model in models.values():
+        for key, model in models.items():
+            _check_named(model, key)
             _check_folder(model, info)
         return models
 
@@ -186,6 +215,7 @@ class InstructConfig(Section):
     @classmethod
     def _judging_model(cls, judge: JudgeConfig | None, info: ValidationInfo) -> JudgeConfig | None:
         if judge is not None and judge.model is not None:
+            _check_named(judge.model, "model")
             _check_folder(judge.model, info)
         return judge
 
@@ -222,6 +252,17 @@ class InstructConfig(Section):
     def model_of(self, task: str) -> str:
         """Return the model that answers `task` (or the default one)."""
         return self.models.get(task, self.models["default"])
+
+    def models_asked(self) -> list[str]:
+        """Return the models that may get requests, the templates (`TEMPLATE`) among them; at least one."""
+        asked = set()
+        for task in TASKS:
+            section = self.task(task)
+            if section.fraction > 0:
+                by_engine = self.engine != TEMPLATE and section.engine_share > 0
+                by_template = self.engine == TEMPLATE or section.engine_share < 1
+                asked |= ({self.model_of(task)} if by_engine else set()) | ({TEMPLATE} if by_template else set())
+        return sorted(asked) or [TEMPLATE]
 
     def judge_of(self, task: str) -> str | None:
         """Return the model that judges the answers of `task`; None where they are not judged."""

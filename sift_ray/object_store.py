@@ -6,8 +6,10 @@ Credentials come by the SDK's own ways (environment, profile, instance role); no
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
 from typing import Any, Final
 
 import pyarrow.fs as pafs
@@ -16,6 +18,7 @@ from sift_ray.config_storage import StorageConfig
 
 log = logging.getLogger(__name__)
 
+_LONGEST_PAUSE_S: Final = 5.0
 _NOT_FOR_US: Final = ("AccessDenied", "NotImplemented", "MethodNotAllowed")
 _WRITING: Final = ("PutObject", "CreateMultipartUpload")
 _ALSO_PAID: Final = (
@@ -103,6 +106,24 @@ class S3Connection:
             else:
                 self._filesystem = _through_pyarrow(storage, credentials)
         return self._filesystem
+
+    def read(self, bucket: str, key: str) -> bytes:
+        """Return the whole object.
+
+        A connection that breaks within the answer costs a retry, too: boto3 itself tries again only before it.
+        """
+        from botocore.exceptions import IncompleteReadError, ReadTimeoutError, ResponseStreamingError
+
+        for retry in count(1):
+            try:
+                data: bytes = self.client.get_object(Bucket=bucket, Key=key)["Body"].read()
+            except (IncompleteReadError, ReadTimeoutError, ResponseStreamingError):
+                if retry > self._storage.retries:
+                    raise
+                time.sleep(min(0.1 * 2**retry, _LONGEST_PAUSE_S))
+            else:
+                break
+        return data
 
     def keys(self, bucket: str, prefix: str, limit: int | None = None) -> Iterator[tuple[str, int]]:
         """Yield (key, bytes) of every object whose key begins with `prefix`, in the order of keys, page by page.

@@ -61,7 +61,10 @@ class OutputRoot(Protocol):
         """Whether a file is there."""
 
     def names(self, path: str) -> list[str]:
-        """Return the sorted names of files and folders directly under `path`; empty where it is not there."""
+        """Return the sorted names of files and folders directly under `path`; empty where it is not there.
+
+        What a writer that was killed left half-written is not among them.
+        """
 
     def delete(self, path: str) -> None:
         """Delete a file, or a folder with all under it; nothing happens where it is not there."""
@@ -108,9 +111,10 @@ class LocalRoot:
         return (self._folder / path).is_file()
 
     def names(self, path: str) -> list[str]:
-        """Return the sorted names directly under `path`."""
+        """Return the sorted names directly under `path`; not hidden ones, which `put` gives to what is unfinished."""
         folder = self._folder / path
-        return sorted(entry.name for entry in folder.iterdir()) if folder.is_dir() else []
+        names = (entry.name for entry in folder.iterdir()) if folder.is_dir() else ()
+        return sorted(name for name in names if not name.startswith("."))
 
     def delete(self, path: str) -> None:
         """Delete a file or a folder."""
@@ -155,11 +159,9 @@ class S3Root:
     def read(self, path: str) -> bytes:
         """Return the whole object."""
         try:
-            answer = self.client.get_object(Bucket=self._bucket, Key=self._key(path))
+            return self._connection.read(self._bucket, self._key(path))
         except self.client.exceptions.NoSuchKey as error:
             raise FileNotFoundError(f"{self.uri}/{path}") from error
-        data: bytes = answer["Body"].read()
-        return data
 
     def put(self, path: str, data: bytes) -> None:
         """Put one object; S3 shows it whole or not at all."""

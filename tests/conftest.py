@@ -47,6 +47,14 @@ class Job:
         return ", ".join(f"{folder.name.split('-')[0]}: {folder}" for folder in folders)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what uses the shared Ray or object store, so that `make test` runs it apart from the quick tests."""
+    for item in items:
+        if {"local_ray", "seaweed"} & set(getattr(item, "fixturenames", ())):
+            item.add_marker(pytest.mark.integration)
+
+
 @pytest.fixture(scope="session")
 def demo_corpora(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder that holds the demo's corpora and their ground truth."""

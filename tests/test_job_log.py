@@ -21,9 +21,9 @@ import soundfile as sf
 
 from sift_ray import job_log
 from sift_ray.config_instruct import InstructConfig
+from sift_ray.instruct.answering import answered
 from sift_ray.instruct.requests import Request
 from sift_ray.job_log import JsonFormatter, configure, place_of, runtime_env, wanted, where
-from sift_ray.pipeline.instruct import answered
 from sift_ray.pipeline.progress import ProgressLines
 from tests.human_speech import recordings
 

@@ -47,6 +47,17 @@ def manifest(wave: int = 3) -> WaveManifest:
     )
 
 
+def test_what_a_killed_writer_left_is_not_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGKILL between the writing and the renaming; a stage took such a file for another's, and stopped for ever."""
+    root = LocalRoot(tmp_path)
+    monkeypatch.setattr(Path, "replace", lambda *_: os._exit(9))
+    if (child := os.fork()) == 0:
+        root.put("annotations/_STAGE.json", b"{}")
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert len(list((tmp_path / "annotations").iterdir())) == 1
+    assert root.names("annotations") == []
+
+
 def test_put_read_list_delete(tmp_path: Path) -> None:
     root = LocalRoot(tmp_path)
     root.put("a/b/c.json", b"{}")

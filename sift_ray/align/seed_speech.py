@@ -15,11 +15,10 @@ from typing import Final
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
 
 from sift_ray.align.protocol import TrainingClip
 from sift_ray.align.text import text_rules, written_words
-from sift_ray.corpora.demo_acoustics import room_response
+from sift_ray.corpora.demo_acoustics import in_room, room_response
 from sift_ray.corpora.demo_voice import Spoken, VoiceJob, speak
 from sift_ray.schema import SAMPLE_RATE
 
@@ -91,7 +90,7 @@ def _record(dry: NDArray[np.float32], rate: int, source: np.random.Generator) ->
         room = room_response(source.uniform(*_T60_S), source.uniform(*_DIRECT_DB), SAMPLE_RATE, source)
         level = _rms(samples)
         samples = np.concatenate([samples, np.zeros(round(_TAIL_S * SAMPLE_RATE))])
-        samples = fftconvolve(samples, room)[: samples.size]
+        samples = in_room(samples, room)[: samples.size]
         samples *= level / max(_rms(samples), 1e-9)
     noise = _rms(samples) * 10 ** (-source.uniform(*_SNR_DB) / 20)
     return np.asarray(samples + noise * source.standard_normal(samples.size), np.float32)

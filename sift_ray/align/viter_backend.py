@@ -19,10 +19,9 @@ from sift_ray.align.signal import PAD_S, PAD_SAMPLES, pad
 from sift_ray.align.transcripts import SpokenWord, prepare
 from sift_ray.align.viter_engine import RawAlignment, ViterModel, limit_threads
 from sift_ray.align.viter_files import ModelFolder, TokenDictionary
-from sift_ray.align.viter_training import TrainingReport, train_model
 from sift_ray.schema import SAMPLE_RATE
 
-__all__ = ["TrainingReport", "ViterAligner", "train_model"]
+__all__ = ["ViterAligner"]
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 import soxr
 from numpy.typing import NDArray
-from scipy.signal import fftconvolve
+from scipy import fft
 
 Noise = Literal["floor", "white", "pink"]
 
@@ -79,7 +79,7 @@ def record(
     if scene.t60_s is not None:
         response = room_response(scene.t60_s, scene.direct_db, rate_out, rng)
         c50 = clarity_db(response, rate_out)
-        speech = fftconvolve(speech, response)[: len(speech)]
+        speech = in_room(speech, response)[: len(speech)]
     start, end = (head + round(second * rate_out) for second in active_s)
     speech *= _from_db(scene.level_dbfs) / _rms(speech[start:end])
     noise = _noise(scene.noise, len(speech), rng)
@@ -105,6 +105,17 @@ def room_response(t60_s: float, direct_db: float, rate: int, rng: np.random.Gene
     response *= _from_db(-direct_db) / np.sqrt(np.sum(response**2))
     response[0] = 1.0
     return np.asarray(response)
+
+
+def in_room(dry: NDArray[np.float64], response: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the convolution, float64 [n + m - 1], of a sound [n] and a room's response [m]; both longer than 1.
+
+    To the bit what scipy.signal.fftconvolve gives; importing that takes longer than a second.
+    """
+    length = dry.size + response.size - 1
+    size = fft.next_fast_len(length, real=True)
+    product = fft.rfft(dry, size) * fft.rfft(response, size)
+    return np.asarray(fft.irfft(product, size)[:length])
 
 
 def clarity_db(response: NDArray[np.float64], rate: int) -> float:

@@ -6,15 +6,15 @@ from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import fft, signal
+from scipy import fft
 
 WINDOW: Final = 512
 """Samples of a frame: 32 ms."""
 HOP: Final = 160
 """Samples from frame to frame: 10 ms."""
 
-HANN: Final[NDArray[np.float32]] = signal.get_window("hann", WINDOW).astype(np.float32)
-"""The window of a frame, periodic."""
+HANN: Final[NDArray[np.float32]] = (0.5 - 0.5 * np.cos(2 * np.pi * np.arange(WINDOW) / WINDOW)).astype(np.float32)
+"""The window of a frame, periodic. (scipy.signal has it too, and takes a worker more than a second to import.)"""
 FULL_SCALE: Final = np.float32(WINDOW * np.sum(HANN**2))
 """What power is divided by, so that a row's sum is the frame's mean square."""
 

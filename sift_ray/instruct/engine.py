@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 
@@ -45,13 +45,17 @@ class Prompt:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What an engine wrote. Counts are tokens; `finish_reason` is stop, length, or an engine's own word."""
+    """What an engine wrote. Counts are tokens; `finish_reason` is stop, length, or an engine's own word.
+
+    `waited_s` is how long the call stood in a queue before it was worked at, seconds; None where that is not told.
+    """
 
     text: str
     finish_reason: str
     prompt_tokens: int
     cached_tokens: int
     generated_tokens: int
+    waited_s: float | None = field(default=None, compare=False)
 
 
 class EngineError(Exception):

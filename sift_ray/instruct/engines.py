@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from sift_ray.config_instruct import InstructConfig
+from sift_ray.config_instruct import TEMPLATE, InstructConfig
 from sift_ray.config_storage import StorageConfig
 from sift_ray.instruct.engine import Engine
 from sift_ray.instruct.models import model_revision
 from sift_ray.instruct.openai_engine import OpenAIEngine
-from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.instruct.vllm_engine import VllmEngine
 from sift_ray.schema import TASKS
 

@@ -27,6 +27,9 @@ _BLANK = re.compile(
 _MARKUP = re.compile(r"[*#\\]|&#?\w{1,32};")
 _SYMBOLS: Final = frozenset("+−=±×÷°´¨\u02de")  # (the last: the hook of a rhotic vowel, in IPA)
 
+# what nearly all texts are made of: no character of it is refused, and to say so for all at once is ten times as fast
+_COMMON = re.compile("[A-Za-z0-9 .,;:!?'\"()%/À-ÖØ-öø-ÿŒœß«»“”„‘’¿¡…–—-]*+")
+
 _KEYS: Final = {"q": "q", "question": "q", "a": "a", "answer": "a"}
 _PROMPT_KEYS: Final = _KEYS | {"prompt": "q", "instruction": "q"}
 
@@ -164,6 +167,8 @@ def _clean(fields: dict[str, object], key: str, limit: int) -> str:
         raise _Unreadable("empty_text")
     if len(value) > limit:
         raise _Unreadable("too_long")
+    if _COMMON.fullmatch(value):
+        return value
     categories = [(character, unicodedata.category(character)) for character in value]
     # (Cs is half of a surrogate pair, which no UTF-8 file can hold)
     if any(category in _UNSEEN for _, category in categories) or _BLANK.search(value):

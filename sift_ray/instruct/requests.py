@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any, Final, NamedTuple
 
+import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from sift_ray.config_instruct import UNANSWERABLE_TASKS, WORD_TIMES, InstructConfig
+from sift_ray.config_instruct import UNANSWERABLE_TASKS, WORD_TIMES, InstructConfig, TaskConfig
 from sift_ray.instruct.unanswerable import askable_topics
 from sift_ray.metadata.categories import ATTRIBUTES, TIME_KEYS, WORD_ATTRIBUTES, WORD_KEY
-from sift_ray.metadata.mapping import OrdinalSource
-from sift_ray.metadata.record import Fact, facts_of
-from sift_ray.schema import REQUESTS, TASKS
+from sift_ray.metadata.mapping import OrdinalSource, fact_lists
+from sift_ray.metadata.record import Fact
+from sift_ray.schema import FACT, REQUESTS, TASKS
 
 ACOUSTIC: Final = "closed_ended_acoustic_level"
 CONTENT: Final = "closed_ended_content_level"
@@ -46,6 +50,7 @@ _WORD_KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     WORD_ALIGN: (WORD_KEY, *WORD_ATTRIBUTES),
     WORD_TIMES: (WORD_KEY, *TIME_KEYS),
 }
+_OF_EACH = ("utterance_id", "audio_uri")  # columns that have a value of each of a request's units
 _NOT_ASKED = ("phonemes",)  # known to the model, but nobody who uploads audio asks for IPA
 _PARTNER_WINDOW = 16  # how far along the ring a comparison looks for a partner that differs
 
@@ -109,22 +114,29 @@ def plan_requests(annotations: pa.Table, rulers: OrdinalSource, config: Instruct
     A task is asked of an utterance if enough is known for it and its hash falls within the task's `fraction`;
     of those, `engine_share` go to the config's engine and the rest to the templates. Sorted by task, then by hash.
     """
-    units = _usable_units(annotations, rulers, times=config.task(WORD_TIMES).fraction > 0.0)
-    requests: list[Request] = []
+    wave = _Wave(annotations, rulers, times=config.task(WORD_TIMES).fraction > 0.0)
+    asked: list[_Asked] = []
     for task in TASKS:
-        if config.task(task).fraction == 0.0:
+        section = config.task(task)
+        if section.fraction == 0.0:
             continue
         if task == COMPARISON:
-            requests.extend(_comparisons(units, config))
+            asked.extend(_comparisons(wave, section, config))
         else:
-            asked = (_single(unit, task, config) for unit in units)
-            requests.extend(request for request in asked if request is not None)
-    requests.sort(key=lambda r: (TASKS.index(r.task), r.seed, r.unit_id))
-    return pa.Table.from_pylist([request.to_row() for request in requests], schema=REQUESTS)
+            singles = (_single(unit, task, wave, section, config) for unit in wave.units)
+            asked.extend(one for one in singles if one is not None)
+    asked.sort(key=lambda one: (TASKS.index(one.task), one.seed, one.units[0].unit_id))
+    return wave.table(asked)
 
 
 @dataclass(frozen=True, slots=True)
 class _Unit:
+    """An utterance, what is known of it as a whole, and where its facts stand among the wave's.
+
+    `first` is the place of the first of `facts`, `words` those of its words' facts, `counts` how many of these there
+    are of each key.
+    """
+
     unit_id: int
     language: str
     split: str
@@ -135,18 +147,105 @@ class _Unit:
     utterance_id: str
     audio_uri: str
     facts: tuple[Fact, ...]
+    first: int
+    words: range
+    counts: Mapping[str, int]
 
 
-def _usable_units(annotations: pa.Table, rulers: OrdinalSource, *, times: bool) -> list[_Unit]:
-    columns = [name for name in _Unit.__slots__ if name != "facts"]
-    rows = annotations.select([*columns, "status"]).to_pylist()
-    facts = facts_of(annotations, rulers, times=times)
-    units = []
-    for row, known in zip(rows, facts, strict=True):
-        # without audio there is nothing that a question could be about
-        if row.pop("status") == "ok" and row["audio_uri"] is not None:
-            units.append(_Unit(**row, facts=tuple(known)))
-    return units
+class _Asked(NamedTuple):
+    """A request before its facts are put together: `places` of them among the wave's, for each of its units."""
+
+    units: tuple[_Unit, ...]
+    task: str
+    places: tuple[Sequence[int], ...]
+    focus: tuple[str, ...]
+    engine: str
+    pairs_wanted: int
+    seed: int
+    unknown: tuple[str, ...] = ()
+
+
+class _Wave:
+    """A wave's usable utterances and all its facts.
+
+    There are many times more facts of words than of utterances, and few requests ask for them: they stay in Arrow.
+    """
+
+    def __init__(self, annotations: pa.Table, rulers: OrdinalSource, *, times: bool) -> None:
+        lists = fact_lists(annotations, rulers, times=times)
+        self._facts = lists.flatten()
+        keys = self._facts.field("key")
+        self._of_words = {
+            task: pc.is_in(keys, value_set=pa.array(of)).to_numpy(zero_copy_only=False)
+            for task, of in _WORD_KEYS.items()
+        }
+        self.units = self._usable(annotations, lists.offsets.to_numpy())
+
+    def _usable(self, annotations: pa.Table, ends: npt.NDArray[np.int32]) -> list[_Unit]:
+        names = ["unit_id", "language", "split", "data_source", "corpus", "speaker_id", "gender"]
+        names += ["utterance_id", "audio_uri"]
+        rows = annotations.select([*names, "status"]).to_pylist()
+        in_words = self._facts.field("position").to_numpy() > 0
+        row_of = np.repeat(np.arange(len(rows)), np.diff(ends))
+        own = np.flatnonzero(~in_words)
+        table = pa.table(self._facts.take(pa.array(own)).flatten(), names=[field.name for field in FACT])
+        known = list(map(Fact, *(table[name].to_pylist() for name in Fact._fields)))
+        # a row's own facts come first, then those of its words
+        owned = np.bincount(row_of[own], minlength=len(rows))
+        known_ends = np.concatenate([[0], np.cumsum(owned)]).tolist()
+        counts = self._counts(row_of, len(rows))
+        firsts, owned_by, lasts = ends[:-1].tolist(), owned.tolist(), ends[1:].tolist()
+        units = []
+        for place, row in enumerate(rows):
+            # without audio there is nothing that a question could be about
+            if row.pop("status") == "ok" and row["audio_uri"] is not None:
+                facts = tuple(known[known_ends[place] : known_ends[place + 1]])
+                words = range(firsts[place] + owned_by[place], lasts[place])
+                units.append(_Unit(**row, facts=facts, first=firsts[place], words=words, counts=counts[place]))
+        return units
+
+    def _counts(self, row_of: npt.NDArray[np.int64], rows: int) -> list[dict[str, int]]:
+        """Return how many facts of each key the words of each row have."""
+        keys = self._facts.field("key")
+        columns = {}
+        for key in (*WORD_ATTRIBUTES, *TIME_KEYS):
+            mine = pc.and_(pc.equal(keys, key), pc.greater(self._facts.field("position"), 0))
+            columns[key] = np.bincount(row_of[mine.to_numpy(zero_copy_only=False)], minlength=rows).tolist()
+        return [dict(zip(columns, counts, strict=True)) for counts in zip(*columns.values(), strict=True)]
+
+    def words(self, unit: _Unit, task: str) -> Sequence[int]:
+        """Return the places of the facts of a unit's words that `task` may speak of."""
+        wanted = self._of_words[task][unit.words.start : unit.words.stop]
+        places: list[int] = (np.flatnonzero(wanted) + unit.words.start).tolist()
+        return places
+
+    def table(self, asked: Sequence[_Asked]) -> pa.Table:
+        """Return `schema.REQUESTS`, with the facts."""
+        leads = [one.units[0] for one in asked]
+        columns = {
+            **{
+                name: [getattr(lead, name) for lead in leads]
+                for name in ("unit_id", "language", "split", "data_source")
+            },
+            **{f"{name}s": [[getattr(unit, name) for unit in one.units] for one in asked] for name in _OF_EACH},
+            **{name: [getattr(one, name) for one in asked] for name in _Asked._fields[3:]},
+            "task": [one.task for one in asked],
+            "facts": self._facts_of(asked),
+        }
+        arrays = [pa.array(columns[field.name], field.type) for field in REQUESTS]
+        return pa.Table.from_arrays(arrays, schema=REQUESTS)
+
+    def _facts_of(self, asked: Sequence[_Asked]) -> pa.ListArray:
+        lengths = [sum(map(len, one.places)) for one in asked]
+        parts = [(audio, places) for one in asked for audio, places in enumerate(one.places)]
+        places = np.fromiter(chain.from_iterable(places for _, places in parts), np.int64, sum(lengths))
+        audios = np.repeat([audio for audio, _ in parts], [len(places) for _, places in parts]).astype(np.int8)
+        taken = self._facts.take(pa.array(places))
+        fields = [pa.array(audios) if field.name == "audio" else taken.field(field.name) for field in FACT]
+        offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+        return pa.ListArray.from_arrays(
+            pa.array(offsets), pa.StructArray.from_arrays(fields, fields=list(FACT)), type=pa.list_(FACT)
+        )
 
 
 def _hash(unit_id: int, *purpose: str) -> int:
@@ -166,99 +265,96 @@ def _choose(keys: Sequence[str], count: int, unit_id: int, *purpose: str) -> tup
     return tuple(key for key in keys if key in chosen)
 
 
-def _engine(unit_id: int, task: str, config: InstructConfig) -> str:
+def _engine(unit_id: int, task: str, section: TaskConfig, config: InstructConfig) -> str:
     if config.engine == "template":
         return "template"
-    share = config.task(task).engine_share
-    return config.engine if _falls_within(share, unit_id, task, "engine") else "template"
+    return config.engine if _falls_within(section.engine_share, unit_id, task, "engine") else "template"
 
 
-def _single(unit: _Unit, task: str, config: InstructConfig) -> Request | None:
+def _single(unit: _Unit, task: str, wave: _Wave, section: TaskConfig, config: InstructConfig) -> _Asked | None:
     """Return the request of `task` about one utterance; None if not enough is known or it is not its turn."""
-    if not _falls_within(config.task(task).fraction, unit.unit_id, task, "fraction"):
+    if not _falls_within(section.fraction, unit.unit_id, task, "fraction"):
         return None
-    facts = _facts_for(unit.facts, task)
-    keys = _focusable(facts, task)
+    keys = _focusable(unit, task)
     if not keys:
         return None
     if task == CONTROLLABLE:
-        return _controllable(unit, facts, keys, config)
-    if task in UNANSWERABLE_TASKS and _falls_within(config.task(task).unanswerable, unit.unit_id, task, "unanswerable"):
-        unanswerable = _unanswerable(unit, task, facts, config)
+        return _controllable(unit, keys, section, config)
+    places = [place for place, _ in _speakable(unit, task)]
+    if task in _WORD_KEYS:
+        places += wave.words(unit, task)
+    if task in UNANSWERABLE_TASKS and _falls_within(section.unanswerable, unit.unit_id, task, "unanswerable"):
+        unanswerable = _unanswerable(unit, task, places, section, config)
         if unanswerable is not None:
             return unanswerable
     focus: tuple[str, ...] = ()
     if config.facts_per_request is not None:
         focus = _choose(keys, config.facts_per_request, unit.unit_id, task, "focus")
-    return _request([unit], task, facts, focus, config)
+    return _asked([unit], task, [places], focus, section, config)
 
 
-def _unanswerable(unit: _Unit, task: str, facts: tuple[Fact, ...], config: InstructConfig) -> Request | None:
+def _unanswerable(
+    unit: _Unit, task: str, places: Sequence[int], section: TaskConfig, config: InstructConfig
+) -> _Asked | None:
     """Ask about what nobody can tell from the audio; nothing that the transcript may tell after all.
 
     None where it may tell everything, or where nobody knows what it says.
     """
     transcript = next((f.value for f in unit.facts if f.key == "transcript"), None)
     topics = askable_topics(unit.language, transcript)
-    chosen = _choose(topics, config.task(task).pairs, unit.unit_id, task, "unknown")
+    chosen = _choose(topics, section.pairs, unit.unit_id, task, "unknown")
     if not chosen:
         return None
-    request = _request([unit], task, facts, (), config)
-    return replace(request, unknown=chosen, pairs_wanted=len(chosen))
+    return _asked([unit], task, [places], (), section, config)._replace(unknown=chosen, pairs_wanted=len(chosen))
 
 
-def _controllable(
-    unit: _Unit, facts: tuple[Fact, ...], keys: tuple[str, ...], config: InstructConfig
-) -> Request | None:
+def _controllable(unit: _Unit, keys: tuple[str, ...], section: TaskConfig, config: InstructConfig) -> _Asked | None:
     """Ask for a synthesis prompt from a random subset of the characteristics; needs the text to be spoken."""
-    transcript = next((f for f in unit.facts if f.key == "transcript"), None)
+    transcript = next((place for place, f in enumerate(unit.facts, unit.first) if f.key == "transcript"), None)
     if transcript is None:
         return None
     most = min(len(keys), config.facts_per_request or len(keys))
     count = 1 + _hash(unit.unit_id, CONTROLLABLE, "count") % most
     focus = _choose(keys, count, unit.unit_id, CONTROLLABLE, "focus")
-    given = tuple(fact for fact in facts if fact.key in focus)
-    return _request([unit], CONTROLLABLE, (*given, transcript), focus, config)
+    given = [place for place, key in _speakable(unit, CONTROLLABLE) if key in focus]
+    return _asked([unit], CONTROLLABLE, [[*given, transcript]], focus, section, config)
 
 
-def _facts_for(facts: Iterable[Fact], task: str) -> tuple[Fact, ...]:
-    keys = SPOKEN_KEYS[task]
-    of_words = _WORD_KEYS.get(task, ())
-    return tuple(f for f in facts if f.key in (keys if f.position == 0 else of_words))
+def _speakable(unit: _Unit, task: str) -> list[tuple[int, str]]:
+    """Return place and key of what is known of an utterance as a whole and may be spoken of in `task`."""
+    allowed = SPOKEN_KEYS[task]
+    return [(place, fact.key) for place, fact in enumerate(unit.facts, unit.first) if fact.key in allowed]
 
 
-def _focusable(facts: Sequence[Fact], task: str) -> tuple[str, ...]:
+def _focusable(unit: _Unit, task: str) -> tuple[str, ...]:
     """Return the keys that a question of `task` can be about, given what is known."""
     if task in _WORD_KEYS:
-        counts: dict[str, int] = defaultdict(int)
-        for fact in facts:
-            if fact.position and fact.key != WORD_KEY:
-                counts[fact.key] += 1
         # a change needs two words
         least = 2 if task == WORD_ALIGN else 1
-        return tuple(key for key in _WORD_KEYS[task] if counts[key] >= least)
-    known = {f.key for f in facts if f.position == 0}
+        return tuple(key for key in _WORD_KEYS[task] if unit.counts.get(key, 0) >= least)
+    known = {fact.key for fact in unit.facts}
     unasked = {*_NOT_ASKED, *(("language",) if task == OPEN_ENDED else ())}  # which needs no open answer
     return tuple(key for key in SPOKEN_KEYS[task] if key in known and key not in unasked)
 
 
-def _comparisons(units: Sequence[_Unit], config: InstructConfig) -> list[Request]:
+def _comparisons(wave: _Wave, section: TaskConfig, config: InstructConfig) -> list[_Asked]:
     """Pair utterances of one corpus, split and language that differ, each used at most `comparison_uses` times.
 
-    Labels are relative to a corpus, so across corpora "higher" could be said of the lower voice.
+    Labels are relative to a corpus, so across corpora "higher" could be said of the lower voice. Both must be of one
+    data source too: a sample has one, by which the audio of both is found.
     The units of a group stand in a ring in the order of their hashes; each in turn leads a comparison with the next
     one along the ring that may still be used and differs from it.
     """
-    groups: dict[tuple[str, str, str], list[_Unit]] = defaultdict(list)
-    for unit in units:
-        groups[unit.corpus, unit.split, unit.language].append(unit)
-    requests = []
+    groups: dict[tuple[str, str, str, str], list[_Unit]] = defaultdict(list)
+    for unit in wave.units:
+        groups[unit.corpus, unit.data_source, unit.split, unit.language].append(unit)
+    asked = []
     for group in groups.values():
         ring = sorted(group, key=lambda u: (_hash(u.unit_id, COMPARISON, "ring"), u.unit_id))
         uses: dict[int, int] = defaultdict(int)
         paired: set[frozenset[int]] = set()
         for place, lead in enumerate(ring):
-            if not _falls_within(config.task(COMPARISON).fraction, lead.unit_id, COMPARISON, "fraction"):
+            if not _falls_within(section.fraction, lead.unit_id, COMPARISON, "fraction"):
                 continue
             for step in range(1, min(_PARTNER_WINDOW, len(ring) - 1) + 1):
                 if uses[lead.unit_id] >= config.comparison_uses:
@@ -267,20 +363,19 @@ def _comparisons(units: Sequence[_Unit], config: InstructConfig) -> list[Request
                 both = frozenset((lead.unit_id, partner.unit_id))
                 if uses[partner.unit_id] >= config.comparison_uses or both in paired:
                     continue
-                request = _comparison(lead, partner, config)
-                if request is not None:
-                    requests.append(request)
+                one = _comparison(lead, partner, section, config)
+                if one is not None:
+                    asked.append(one)
                     paired.add(both)
                     uses[lead.unit_id] += 1
                     uses[partner.unit_id] += 1
                     break
-    return requests
+    return asked
 
 
-def _comparison(lead: _Unit, partner: _Unit, config: InstructConfig) -> Request | None:
+def _comparison(lead: _Unit, partner: _Unit, section: TaskConfig, config: InstructConfig) -> _Asked | None:
     kept = _comparable(lead, partner)
-    first, second = ([f for f in _facts_for(u.facts, COMPARISON) if f.key in kept] for u in (lead, partner))
-    left, right = {f.key: f.value for f in first}, {f.key: f.value for f in second}
+    left, right = ({fact.key: fact.value for fact in unit.facts if fact.key in kept} for unit in (lead, partner))
     shared = [key for key in COMPARED_KEYS if key in left and key in right]
     differing = [key for key in shared if left[key] != right[key]]
     if not differing:
@@ -288,9 +383,8 @@ def _comparison(lead: _Unit, partner: _Unit, config: InstructConfig) -> Request 
     focus: tuple[str, ...] = ()
     if config.facts_per_request is not None:
         focus = _choose(differing, config.facts_per_request, lead.unit_id, COMPARISON, "focus")
-    facts = (*first, *(fact._replace(audio=1) for fact in second))
-    # (the same corpus and language: both have the lead's data source)
-    return _request([lead, partner], COMPARISON, facts, focus, config)
+    places = [[place for place, key in _speakable(unit, COMPARISON) if key in kept] for unit in (lead, partner)]
+    return _asked([lead, partner], COMPARISON, places, focus, section, config)
 
 
 def _comparable(lead: _Unit, partner: _Unit) -> frozenset[str]:
@@ -307,22 +401,22 @@ def _comparable(lead: _Unit, partner: _Unit) -> frozenset[str]:
     return frozenset(keys)
 
 
-def _request(
-    units: Sequence[_Unit], task: str, facts: tuple[Fact, ...], focus: tuple[str, ...], config: InstructConfig
-) -> Request:
+def _asked(
+    units: Sequence[_Unit],
+    task: str,
+    places: Sequence[Sequence[int]],
+    focus: tuple[str, ...],
+    section: TaskConfig,
+    config: InstructConfig,
+) -> _Asked:
     lead = units[0]
-    return Request(
-        unit_id=lead.unit_id,
+    return _Asked(
+        units=tuple(units),
         task=task,
-        language=lead.language,
-        split=lead.split,
-        data_source=lead.data_source,
-        utterance_ids=tuple(unit.utterance_id for unit in units),
-        audio_uris=tuple(unit.audio_uri for unit in units),
-        engine=_engine(lead.unit_id, task, config),
-        facts=facts,
+        places=tuple(places),
         focus=focus,
-        pairs_wanted=config.task(task).pairs,
+        engine=_engine(lead.unit_id, task, section, config),
+        pairs_wanted=section.pairs,
         # vLLM takes seeds as C longs; 31 bits are plenty to tell requests apart
         seed=_hash(lead.unit_id, task, "seed") >> 32,
     )

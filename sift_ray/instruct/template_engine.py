@@ -6,12 +6,13 @@ its phrasings; the seed picks. What it writes goes through the same parser and v
 
 from __future__ import annotations
 
+import functools
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Final
+from functools import partial
 
 from sift_ray.config_instruct import WORD_TIMES
 from sift_ray.instruct.items import Dice, Item, sentence
@@ -37,6 +38,7 @@ from sift_ray.metadata.phrases import Phrases, phrases
 _MOST_VOICE, _MOST_AUDIO = 3, 2  # facts in one open-ended answer
 _BAR = " | "  # in an open question after "advice"; in a text of accents, before the wording for free names
 _CONTENT_KEYS = ("gender", "age_category", "accent", "language", "transcript")
+_JSON = json.JSONEncoder(ensure_ascii=False)
 
 
 def write_pairs(request: Request, attempt: int = 0) -> str:
@@ -45,12 +47,10 @@ def write_pairs(request: Request, attempt: int = 0) -> str:
     A question or an answer occurs once; another `attempt` makes other choices.
     """
     dice = Dice(request.seed, request.task, attempt)
-    items = items_of(request, dice)
     questions: set[str] = set()
     answers: set[str] = set()
     lines: list[str] = []
-    # every thing is asked once before any is asked in other words
-    for item in [*items, *items]:
+    for item in _twice(_items(request, dice)):
         if len(lines) == request.pairs_wanted:
             break
         fresh = [q for q in item.questions if q not in questions]
@@ -59,18 +59,32 @@ def write_pairs(request: Request, attempt: int = 0) -> str:
             question, answer = dice.pick(fresh), dice.pick(said)
             questions.add(question)
             answers.add(answer)
-            lines.append(json.dumps({"q": question, "a": answer}, ensure_ascii=False))
+            lines.append(_JSON.encode({"q": question, "a": answer}))
     return "\n".join(lines)
 
 
 def items_of(request: Request, dice: Dice) -> list[Item]:
     """Return what can be asked in `request`, in an order that the dice decide."""
+    return list(_items(request, dice))
+
+
+def _twice(items: Iterable[Item]) -> Iterator[Item]:
+    """Yield all items, then all again: every thing is asked once before any is asked in other words."""
+    made = []
+    for item in items:
+        made.append(item)
+        yield item
+    yield from made
+
+
+def _items(request: Request, dice: Dice) -> Iterable[Item]:
+    """Return what `items_of` does; the dice are thrown, but not every text need be made yet."""
     if request.unknown:
         return unanswerable_items(request, dice)
     if request.task == WORD_TIMES:
         return word_time_items(request, dice)
     composer = _Composer(request, templates(request.language), phrases(request.language), dice)
-    makers: Mapping[str, Callable[[], list[Item]]] = {
+    makers: Mapping[str, Callable[[], Iterable[Item]]] = {
         ACOUSTIC: composer.about_sound,
         CONTENT: composer.about_content,
         WORD_ALIGN: composer.about_words,
@@ -81,11 +95,32 @@ def items_of(request: Request, dice: Dice) -> list[Item]:
     return makers[request.task]()
 
 
+@functools.cache  # (of the categories that there are)
+def _of_category(language: str, key: str, label: str) -> Item:
+    """Return what can be asked about an attribute, `label` being true of it."""
+    texts = templates(language)
+    text = texts.attributes[key]
+    verb, rest = texts.predicate(key, label)
+    statements = tuple(
+        sentence(opener + (texts.after_opener if opener else texts.main).format(subject=subject, verb=verb, rest=rest))
+        for opener in texts.openers
+        for subject in texts.subjects[text.subject]
+    )
+    return Item(text.questions, statements, _slots(texts, text.subject, rest))
+
+
+def _slots(texts: Templates, subject: str, rest: str) -> tuple[tuple[str, ...], ...]:
+    return (texts.own_words.voice if subject == "voice" else texts.own_words.audio, (rest,))
+
+
 @dataclass(frozen=True, slots=True)
 class _Word:
-    text: str
+    """A word in quotation marks (None: it can't be), its categories, and whether quoting it tells which is meant."""
+
     position: int
     values: Mapping[str, str]
+    quoted: str | None
+    alone: bool
 
 
 class _Composer:
@@ -115,10 +150,7 @@ class _Composer:
     def _about(self, key: str) -> list[Item]:
         value = self.known[0][key]
         if key in ATTRIBUTES:
-            text = self.texts.attributes[key]
-            rest = self.texts.predicate(key, value)[1]
-            statements = tuple(self._statements(key, value))
-            return [Item(text.questions, statements, self._slots(text.subject, rest))]
+            return [_of_category(self.request.language, key, value)]
         said = self._content_value(key, value)
         if said is None:
             return []
@@ -126,18 +158,7 @@ class _Composer:
         frames = self._of_accents(text_of.answers, value) if key == "accent" else text_of.answers
         answers = tuple(sentence(answer.format(x=said)) for answer in frames)
         carried = self._age(value, None) if key == "age_category" else said
-        return [Item(text_of.questions, answers, self._slots("voice", carried))]
-
-    def _slots(self, subject: str, rest: str) -> tuple[tuple[str, ...], ...]:
-        own = self.texts.own_words
-        return (own.voice if subject == "voice" else own.audio, (rest,))
-
-    def _statements(self, key: str, label: str) -> Iterator[str]:
-        verb, rest = self.texts.predicate(key, label)
-        for opener in self.texts.openers:
-            frame = self.texts.after_opener if opener else self.texts.main
-            for subject in self.texts.subjects[self.texts.attributes[key].subject]:
-                yield sentence(opener + frame.format(subject=subject, verb=verb, rest=rest))
+        return [Item(text_of.questions, answers, _slots(self.texts, "voice", carried))]
 
     def _content_value(self, key: str, value: str) -> str | None:
         if key == "gender":
@@ -165,59 +186,54 @@ class _Composer:
 
     # --- words ----------------------------------------------------------------------------------------------------
 
-    def about_words(self) -> list[Item]:
-        """Ask about words in turn, each in one of the ways that it allows."""
-        words = self._words()
+    def about_words(self) -> Iterator[Item]:
+        """Ask about words in turn, each in one of the ways that it allows; texts are filled when they are asked for."""
+        shown = set(focus_positions(self.request)) if self.request.focus else None
+        words = self._words(shown)
         keys = [k for k in WORD_ATTRIBUTES if not self.request.focus or k in self.request.focus]
-        shown = set(focus_positions(self.request)) if self.request.focus else {word.position for word in words}
         places = [
             (key, index)
             for key in keys
             for index, word in enumerate(words)
-            if key in word.values and word.position in shown
+            if key in word.values and (shown is None or word.position in shown)
         ]
-        items: list[Item] = []
-        for key, index in self.dice.shuffled(places)[: 2 * self.request.pairs_wanted]:
-            ways = self._ways(words, index, key, shown)
-            if ways:
-                items.append(self.dice.pick(ways)())
-        return items
+        chosen = self.dice.shuffled(places, most=2 * self.request.pairs_wanted)
+        ways = [self._way(words, index, key) for key, index in chosen]
+        return (way() for way in ways if way is not None)
 
-    def _words(self) -> list[_Word]:
+    def _words(self, shown: AbstractSet[int] | None) -> list[_Word]:
+        """Return the words; those alone stand for themselves that are spoken once, and at a position `shown`."""
         values: dict[int, dict[str, str]] = {}
         for fact in self.request.facts:
             if fact.position and fact.audio == 0:
                 values.setdefault(fact.position, {})[fact.key] = fact.value
-        return [
-            _Word(known.pop(WORD_KEY), position, known)
-            for position, known in sorted(values.items())
-            if WORD_KEY in known
-        ]
+        spoken = [(known[WORD_KEY], place, known) for place, known in sorted(values.items()) if WORD_KEY in known]
+        count = Counter(text.casefold() for text, _, _ in spoken)
+        words = []
+        for text, position, known in spoken:
+            quoted = self.texts.quoted(text)
+            alone = count[text.casefold()] == 1 and quoted is not None and (shown is None or position in shown)
+            words.append(_Word(position, known, quoted, alone))
+        return words
 
-    def _ways(self, words: Sequence[_Word], index: int, key: str, shown: AbstractSet[int]) -> list[Callable[[], Item]]:
-        """Return the ways of asking for `key` of a word; other words in them are among those `shown`."""
-        count = Counter(word.text.casefold() for word in words)
-        word = words[index]
-
-        def usable(other: _Word) -> bool:
-            unique = count[other.text.casefold()] == 1 and self.texts.quoted(other.text) is not None
-            return unique and other.position in shown
-
+    def _way(self, words: Sequence[_Word], index: int, key: str) -> Callable[[], Item] | None:
+        """Choose one of the ways of asking for `key` of a word, None where there is none."""
+        word, last = words[index], index == len(words) - 1
         texts, ways = self.texts.words, []
-        last = index == len(words) - 1
-        if self.texts.quoted(word.text) is not None and (last or word.position <= MOST_ORDINAL):
-            ways.append(lambda: self._word_item(texts.ordinal, key, word, last=last))
-        if not usable(word):
-            return ways
-        ways.append(lambda: self._word_item(texts.at, key, word))
-        if index and words[index - 1].position == word.position - 1 and usable(words[index - 1]):
-            ways.append(lambda: self._word_item(texts.after, key, words[index - 1], word))
-        if not last and words[index + 1].position == word.position + 1 and usable(words[index + 1]):
-            ways.append(lambda: self._word_item(texts.before, key, words[index + 1], word))
-        others = [w for w in words[index + 1 :] if key in w.values and usable(w)]
-        if others:
-            ways.append(lambda: self._change(key, word, self.dice.pick(others)))
-        return ways
+        others: list[_Word] = []
+        if word.quoted is not None and (last or word.position <= MOST_ORDINAL):
+            ways.append(partial(self._word_item, texts.ordinal, key, word, last=last))
+        if word.alone:
+            ways.append(partial(self._word_item, texts.at, key, word))
+            if index and words[index - 1].position == word.position - 1 and words[index - 1].alone:
+                ways.append(partial(self._word_item, texts.after, key, words[index - 1], word))
+            if not last and words[index + 1].position == word.position + 1 and words[index + 1].alone:
+                ways.append(partial(self._word_item, texts.before, key, words[index + 1], word))
+            others = [other for other in words[index + 1 :] if other.alone and key in other.values]
+        if not ways and not others:
+            return None
+        chosen = self.dice.below(len(ways) + bool(others))
+        return ways[chosen] if chosen < len(ways) else partial(self._change, key, word, self.dice.pick(others))
 
     def _word_item(
         self, text: QuestionsAnswers, key: str, word: _Word, said: _Word | None = None, *, last: bool = False
@@ -226,8 +242,8 @@ class _Composer:
         texts = self.texts.words
         values = {
             "name": texts.names[key],
-            "w": self.texts.quoted(word.text),
-            "v": self.texts.quoted(said.text) if said is not None else None,
+            "w": word.quoted,
+            "v": said.quoted if said is not None else None,
             "m": self.texts.predicate(key, (said or word).values[key])[1],
             "nth": self.texts.nth_word(word.position, last=last),
         }
@@ -245,8 +261,8 @@ class _Composer:
         texts = self.texts.words
         values = {
             "name": texts.names[key],
-            "w": self.texts.quoted(word.text),
-            "v": self.texts.quoted(other.text),
+            "w": word.quoted,
+            "v": other.quoted,
             "m": self.texts.predicate(key, word.values[key])[1],
             "m2": self.texts.predicate(key, other.values[key])[1],
         }
@@ -319,9 +335,11 @@ class _Composer:
         slots: tuple[tuple[str, ...], ...] = ()
         if voice or audio:
             key = (voice or audio)[0]
-            slots = self._slots(self.texts.attributes[key].subject, self.texts.predicate(key, self.known[0][key])[1])
+            slots = _slots(
+                self.texts, self.texts.attributes[key].subject, self.texts.predicate(key, self.known[0][key])[1]
+            )
         elif person:
-            slots = self._slots("voice", self._who(person))
+            slots = _slots(self.texts, "voice", self._who(person))
         return Item(tuple(text for mark, _, text in asked if bool(mark) == advised), answers, slots)
 
     def as_synthesis_prompt(self) -> list[Item]:
@@ -379,7 +397,3 @@ def _filled(
         tuple(sentence(text.format(**values)) for text in answers),
         slots,
     )
-
-
-TEMPLATE: Final = "template"
-"""How the template engine is named in `generator` and `model`."""

@@ -14,10 +14,10 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Annotated, Any, Final, Literal, Self
 
-import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, PrivateAttr, model_validator
 
 from sift_ray.metadata.categories import ATTRIBUTES, WORD_ATTRIBUTES
+from sift_ray.metadata.data_files import parse_data
 from sift_ray.metadata.phrases import phrases
 from sift_ray.schema import LANGUAGES
 
@@ -206,6 +206,7 @@ class Templates(_Part):
     open_ended: OpenText
     controllable: ControllableText
     who: WhoText
+    _predicates: dict[tuple[str, str], tuple[str, str]] = PrivateAttr(default_factory=dict)  # one a category at most
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -220,10 +221,13 @@ class Templates(_Part):
 
     def predicate(self, key: str, label: str) -> tuple[str, str]:
         """Return verb and rest that say the category `label` of the attribute `key`."""
+        if (known := self._predicates.get((key, label))) is not None:
+            return known
         text = self.attributes[key]
         wording = text.labels if isinstance(text.labels, str) else text.labels[label]
         verb, bar, rest = wording.format(p=phrases(self.language).phrase(key, label)).partition(" | ")
-        return (verb, rest) if bar else (self.verbs[text.subject], verb)
+        made = self._predicates[key, label] = (verb, rest) if bar else (self.verbs[text.subject], verb)
+        return made
 
     def nth_word(self, position: int, *, last: bool) -> str:
         """Return how the word at `position`, or the last word, is spoken of: "the third word"."""
@@ -249,7 +253,7 @@ def templates(language: str) -> Templates:
     """
     if language not in LANGUAGES:
         raise ValueError(f"no templates for language {language!r}; there are {', '.join(LANGUAGES)}")
-    data: Any = yaml.safe_load(_source(language))
+    data: Any = parse_data(_source(language))
     return Templates.model_validate(data)
 
 

@@ -12,14 +12,14 @@ import hashlib
 import re
 import string
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
-from typing import TYPE_CHECKING, Annotated, Any, Final, Self
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, Self
 
-import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError, model_validator
 
 from sift_ray.instruct.items import Dice, Item, sentence
+from sift_ray.metadata.data_files import parse_data
 from sift_ray.metadata.patterns import PatternError, expand
 from sift_ray.metadata.phrases import Listed
 from sift_ray.schema import LANGUAGES
@@ -109,16 +109,23 @@ class Topic(_Part):
     told_by: Annotated[Listed, AfterValidator(_stems)]
     questions: Annotated[tuple[str, ...], AfterValidator(_questions)]
 
-    def is_told(self, words: Sequence[str]) -> bool:
-        """Say whether one of `words`, in plain lower case, might tell it."""
-        exact, beginnings = _split_stems(self.told_by)
-        return any(word in exact or word.startswith(beginnings) for word in words)
 
+class _Telling(NamedTuple):
+    """Which topics a word might tell: by the whole word, and by its beginning."""
 
-@functools.lru_cache(maxsize=1024)
-def _split_stems(stems: tuple[str, ...]) -> tuple[frozenset[str], tuple[str, ...]]:
-    exact = frozenset(stem for stem in stems if not stem.endswith("*"))
-    return exact, tuple(stem[:-1] for stem in stems if stem.endswith("*"))
+    by_word: Mapping[str, frozenset[str]]
+    by_beginning: Mapping[str, frozenset[str]]
+    lengths: frozenset[int]
+    """Of the beginnings."""
+
+    def topics(self, words: Iterable[str]) -> set[str]:
+        """Return the topics that any of `words`, in plain lower case, might tell."""
+        told: set[str] = set()
+        for word in words:
+            told.update(self.by_word.get(word, ()))
+            for length in self.lengths:
+                told.update(self.by_beginning.get(word[:length], ()))
+        return told
 
 
 class Unanswerable(_Part):
@@ -182,7 +189,7 @@ def unanswerable(language: str) -> Unanswerable:
     Raises:
         ValueError: there is no such file, or it is incomplete or has a bad pattern; the message names file and key.
     """
-    data: Any = yaml.safe_load(_source(language))
+    data: Any = parse_data(_source(language))
     try:
         return Unanswerable.model_validate(data)
     except ValidationError as error:
@@ -195,11 +202,23 @@ def askable_topics(language: str, transcript: str | None) -> tuple[str, ...]:
     Raises:
         ValueError: no such language.
     """
-    data = unanswerable(language)
-    words = _WORD.findall(_plain(transcript or ""))
+    telling = _telling(language)
+    words = set(_WORD.findall(_plain(transcript or "")))
     if not words:
         return ()
-    return tuple(slug for slug in TOPICS if not data.topics[slug].is_told(words))
+    told = telling.topics(words)
+    return tuple(slug for slug in TOPICS if slug not in told)
+
+
+@functools.cache
+def _telling(language: str) -> _Telling:
+    topics_of: dict[str, frozenset[str]] = {}
+    for slug, topic in unanswerable(language).topics.items():
+        for stem in topic.told_by:
+            topics_of[stem] = topics_of.get(stem, frozenset()) | {slug}
+    by_word = {stem: topics for stem, topics in topics_of.items() if not stem.endswith("*")}
+    by_beginning = {stem[:-1]: topics for stem, topics in topics_of.items() if stem.endswith("*")}
+    return _Telling(by_word, by_beginning, frozenset(map(len, by_beginning)))
 
 
 def topic_names(language: str, topics: Sequence[str]) -> list[str]:
@@ -213,13 +232,14 @@ def topic_names(language: str, topics: Sequence[str]) -> list[str]:
 
 def unanswerable_items(request: Request, dice: Dice) -> list[Item]:
     """Return an item for each of `request.unknown`, in an order that the dice decide."""
-    answers = unanswerable(request.language).answers
-    items = []
-    for slug in dice.shuffled(request.unknown):
-        topic = _topic(request.language, slug)
-        said = tuple(sentence(answer.format(topic=topic.name)) for answer in answers)
-        items.append(Item(topic.questions, said))
-    return items
+    return [_item(request.language, slug) for slug in dice.shuffled(request.unknown)]
+
+
+@functools.cache  # (topics are few)
+def _item(language: str, slug: str) -> Item:
+    topic = _topic(language, slug)
+    answers = unanswerable(language).answers
+    return Item(topic.questions, tuple(sentence(answer.format(topic=topic.name)) for answer in answers))
 
 
 @functools.cache

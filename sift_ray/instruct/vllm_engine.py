@@ -54,7 +54,7 @@ def engine_arguments(weights: str, config: VllmConfig, *, cpu: bool) -> dict[str
         "tensor_parallel_size": config.tensor_parallel_size,
         "enforce_eager": config.enforce_eager,
         "enable_prefix_caching": True,
-        "disable_log_stats": True,
+        "disable_log_stats": False,  # else vLLM does not note when it takes a request out of its queue
         "trust_remote_code": False,
         # without this a grammar allows any run of line breaks between tokens, and weak models love them
         "structured_outputs_config": {"backend": "xgrammar", "disable_any_whitespace": True},
@@ -100,6 +100,13 @@ def _takes_system_turn(name: str, tokenizer: Any) -> bool:
             ) from error
         return False
     return True
+
+
+def _waited_s(output: Any) -> float | None:
+    """Return how long vLLM had a request in its queue, seconds; None where it noted no times."""
+    times = getattr(output, "metrics", None)
+    queued, taken = getattr(times, "queued_ts", 0.0), getattr(times, "scheduled_ts", 0.0)
+    return max(0.0, float(taken - queued)) if queued and taken else None
 
 
 class VllmEngine:
@@ -211,6 +218,7 @@ class VllmEngine:
             prompt_tokens=len(tokens),
             cached_tokens=final.num_cached_tokens or 0,
             generated_tokens=len(completion.token_ids),
+            waited_s=_waited_s(final),
         )
 
     async def close(self) -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from sift_ray.config_instruct import InstructConfig
+from sift_ray.config_instruct import TEMPLATE, InstructConfig
 from sift_ray.instruct.engine import Engine, Generation, Prompt
 from sift_ray.instruct.grammar import pair_schema
 from sift_ray.instruct.prompts import prompt_hash, render_prompt
 from sift_ray.instruct.requests import Request
-from sift_ray.instruct.template_engine import TEMPLATE, write_pairs
+from sift_ray.instruct.template_engine import write_pairs
 from sift_ray.instruct.templates import templates_hash
 
 _ATTEMPT_SEED_STEP = 1_000_003  # a retry draws other samples

@@ -18,9 +18,9 @@ from typing import Final, Self
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sift_ray.metadata.data_files import parse_data
 from sift_ray.metadata.patterns import expand, insert_macros
 from sift_ray.schema import LANGUAGES
 
@@ -90,8 +90,7 @@ class _File(_Part):
 
 @functools.cache
 def _data() -> _File:
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    return _File.model_validate(yaml.load(accents_file(), Loader=loader))  # noqa: S506 - both are safe loaders
+    return _File.model_validate(parse_data(accents_file()))
 
 
 def accents_file() -> str:

@@ -27,6 +27,7 @@ _Places = npt.NDArray[np.int32]
 
 _COLUMNS: Final = {"age_category": "age"}  # of keys whose column has another name
 _OF_THE_TRANSCRIPT: Final = ("transcript", "phonemes")
+_A_WORD: Final = r"[\p{L}\p{N}]"
 
 _UTTERANCE_KEYS: Final = (*ATTRIBUTES, *CONTENT_KEYS)
 _WORD_KEYS: Final = (WORD_KEY, *WORD_ATTRIBUTES)
@@ -51,8 +52,9 @@ class OrdinalSource(Protocol):
 def fact_lists(annotations: pa.Table, rulers: OrdinalSource, *, times: bool = False) -> pa.ListArray:
     """Return what is known of every row of an annotations table, as lists of `schema.FACT`; null is absent.
 
-    A transcript that the alignment says is not what is heard is not known, nor are its phonemes; a value outside
-    its closed set is not known, nor is an accent that is no name. Words are judged by their utterance's rulers.
+    A transcript that the alignment says is not what is heard is not known, nor are its phonemes; nor is one without
+    a word, such as "...", of which nothing can be asked and nothing quoted. A value outside its closed set is not
+    known, nor is an accent that is no name. Words are judged by their utterance's rulers.
 
     Order within a row: acoustic keys, content keys (the reference's order), then the words in their order, each with
     its categories. A row's facts depend on the row and the rulers alone.
@@ -88,6 +90,8 @@ def fact_lists(annotations: pa.Table, rulers: OrdinalSource, *, times: bool = Fa
         known = _flags(pc.greater(pc.binary_length(text), 0))
         if key in _OF_THE_TRANSCRIPT:
             known &= ~doubted
+        if key == "transcript":
+            known &= _flags(pc.match_substring_regex(text, _A_WORD))
         utterance[:, rank] = np.where(known, _appended(texts, text), -1)
     words, word_rows, positions = _words(annotations, rulers, group, texts, times=times)
     return _lists(utterance, words, word_rows, positions, pa.concat_arrays(texts))

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from importlib import resources
 from typing import Annotated, Any, Self
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from sift_ray.metadata.accents import accent_phrase
 from sift_ray.metadata.categories import KEYS, labels_of
+from sift_ray.metadata.data_files import parse_data
 from sift_ray.metadata.patterns import expand
 from sift_ray.schema import LANGUAGES
 
@@ -319,7 +319,7 @@ def phrases(language: str) -> Phrases:
     """
     if language not in LANGUAGES:
         raise ValueError(f"no phrases for language {language!r}; there are {', '.join(LANGUAGES)}")
-    data = yaml.load(phrase_file(language), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 - both are safe loaders
+    data = parse_data(phrase_file(language))
     return Phrases(_File.model_validate(data))
 
 

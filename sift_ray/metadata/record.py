@@ -37,7 +37,8 @@ class Fact(NamedTuple):
         Raises:
             ValueError: the value is none of the key's.
         """
-        return {**self._asdict(), "ordinal": ordinal_of(self.key, self.value)}
+        key, value, audio, position = self
+        return {"key": key, "value": value, "audio": audio, "position": position, "ordinal": ordinal_of(key, value)}
 
 
 def facts_of(table: pa.Table, rulers: OrdinalSource, *, times: bool = False) -> list[list[Fact]]:

@@ -14,7 +14,7 @@ from sift_ray.pipeline.annotate import run_annotate
 from sift_ray.pipeline.bin import BINS_NAME, load_rulers, run_bin
 from sift_ray.pipeline.instruct import run_instruct
 from sift_ray.pipeline.plan import PLAN_NAME, Plan, read_plan, run_plan
-from sift_ray.pipeline.release import FOLDER, RELEASE_NAME, run_release
+from sift_ray.pipeline.release import RELEASE_NAME, run_release
 from sift_ray.pipeline.session import RaySession
 from sift_ray.pipeline.stages import plan_stage
 from sift_ray.pipeline.waves import check_ingredients
@@ -29,7 +29,7 @@ _LEFT_BY = {
     "annotate": ("annotations",),
     "bin": (BINS_NAME,),
     "instruct": ("instructions",),
-    "release": (RELEASE_NAME, FOLDER),
+    "release": (RELEASE_NAME,),  # what readers get stays until a new version takes its place
 }
 _ALIASES = {"utterances": "plan", "annotations": "annotate", "bins": "bin", "instructions": "instruct"}
 

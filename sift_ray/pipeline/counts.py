@@ -12,8 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sift_ray.instruct.ladder import FAULTS
-from sift_ray.instruct.template_engine import TEMPLATE
+from sift_ray.config_instruct import TEMPLATE
 from sift_ray.schema import CLIPPED_FROM
 from sift_ray.storage import Counts
 
@@ -156,6 +155,8 @@ def _faults(
         parents: of each pair its request, ascending.
         reason, rung, accepted: of each pair.
     """
+    from sift_ray.instruct.ladder import FAULTS  # (and with it the verifier, which most workers never need)
+
     first_asked = pc.not_equal(rung, "fallback")
     answered = np.unique(parents.filter(pc.and_(accepted, first_asked)))
     is_fault = pc.fill_null(pc.match_substring_regex(reason, f"^(?:{FAULTS})$"), False)

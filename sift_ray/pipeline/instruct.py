@@ -2,7 +2,7 @@
 
 A wave's requests are planned first, by hashes, so that it is known before any model runs which rows the wave must end
 with. Requests for the templates run as plain CPU tasks; those for a language model go to a pool of actors that each
-hold one engine and keep many requests in flight.
+hold one engine, for as many waves as there are, and keep many requests in flight.
 """
 
 from __future__ import annotations
@@ -10,33 +10,38 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import ray
 import ray.data
 
 from sift_ray.config import Config
-from sift_ray.config_instruct import InstructConfig
+from sift_ray.config_instruct import TEMPLATE, InstructConfig
 from sift_ray.config_storage import StorageConfig
 from sift_ray.instruct.engines import model_revisions, start_engines
 from sift_ray.instruct.prompts import judge_hash, prompt_hash
-from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.instruct.templates import templates_hash
 from sift_ray.instruct.unanswerable import unanswerable_hash
+from sift_ray.instruct.verify.small_words import small_words_hash
 from sift_ray.metadata.accents import accents_file
 from sift_ray.metadata.phrases import phrase_file
 from sift_ray.metadata.rulers import Rulers
 from sift_ray.pipeline import metrics
 from sift_ray.pipeline.metered_engine import MeteredEngine
 from sift_ray.pipeline.plan import Plan
+from sift_ray.pipeline.preflight import TEMPLATE_CPUS
 from sift_ray.pipeline.progress import Progress
 from sift_ray.pipeline.session import RaySession, actor_limits, task_limits
 from sift_ray.pipeline.stages import instruct_stage
-from sift_ray.pipeline.waves import Expected, run_waves, table_digest
-from sift_ray.schema import INSTRUCTIONS, LANGUAGES, TASKS, conform
+from sift_ray.pipeline.wave_flow import Flow, lasting
+from sift_ray.pipeline.wave_pieces import of_wave, open_piece
+from sift_ray.pipeline.wave_run import run_waves
+from sift_ray.pipeline.waves import Expected, table_digest
+from sift_ray.schema import LANGUAGES, TASKS
 from sift_ray.storage import OutputRoot, StorageError, WaveManifest, fingerprint, read_manifest, read_table, wave_files
 
 if TYPE_CHECKING:
@@ -45,6 +50,8 @@ if TYPE_CHECKING:
     from sift_ray.instruct.writer import Writer
 
 log = logging.getLogger(__name__)
+
+_TEMPLATE_ROWS = 256  # so many are written from templates in less than a second
 
 
 def run_instruct(
@@ -62,55 +69,63 @@ def run_instruct(
     revisions = model_revisions(config.instruct, config.storage)
     stage = instruct_stage(config, *made_from, data_file_hashes(), revisions)
 
-    def start(wave: int, progress: Progress) -> tuple[ray.data.Dataset, Expected]:
-        manifest = read_manifest(root, "annotations", wave)
-        if manifest is None:
-            raise StorageError(f"{root.uri}: wave {wave} is not annotated; run `sift-ray annotate` first")
-        return _dataset(config, root, manifest, rulers, progress, revisions)
+    def start(waves: Sequence[int]) -> list[Flow]:
+        files = {}
+        for wave in waves:
+            manifest = read_manifest(root, "annotations", wave)
+            if manifest is None:
+                raise StorageError(f"{root.uri}: wave {wave} is not annotated; run `sift-ray annotate` first")
+            files[wave] = wave_files(root, manifest)
+        limits = lasting(config.ray, waves)
+        long_lived = config.model_copy(update={"ray": limits})
+        return [
+            Flow(
+                ReadRequests(root, files, rulers, config.instruct, model),
+                partial(answers, config=long_lived, model=model, revisions=revisions),
+            )
+            for model in config.instruct.models_asked()
+        ]
 
-    return run_waves(session, root, stage, range(plan.waves), start)
+    return run_waves(session, root, stage, range(plan.waves), start, config.plan.wave_rows)
 
 
 def data_file_hashes() -> dict[str, str]:
-    """Return the hash of every prompt, template and phrase file: what is written and accepted depends on them."""
+    """Return the hash of every file of prompts, templates, phrases and words: of what is written and accepted."""
     hashes = {"accents": fingerprint({"text": accents_file()})}
     for language in LANGUAGES:
         hashes[f"templates.{language}"] = templates_hash(language)
         hashes[f"phrases.{language}"] = fingerprint({"text": phrase_file(language)})
         hashes[f"unanswerable.{language}"] = unanswerable_hash(language)
+        hashes[f"small_words.{language}"] = small_words_hash(language)
         hashes[f"prompts.judge.{language}"] = judge_hash(language)
         hashes |= {f"prompts.{task}.{language}": prompt_hash(task, language) for task in TASKS}
     return hashes
 
 
-def _dataset(
-    config: Config,
-    root: OutputRoot,
-    manifest: WaveManifest,
-    rulers: Rulers,
-    progress: Progress,
-    revisions: Mapping[str, str],
-) -> tuple[ray.data.Dataset, Expected]:
-    instruct = config.instruct
-    models = sorted({*instruct.models.values(), TEMPLATE})
-    summary, *tables = ray.remote(num_cpus=1, num_returns=1 + len(models))(plan_wave).remote(
-        wave_files(root, manifest), root, rulers, instruct, models
-    )
-    expected, rows = ray.get(summary)
-    parts = []
-    for model, table in zip(models, tables, strict=True):
-        if rows[model]:
-            parts.append(_answers(config, model, table, rows[model], progress, revisions))
-    if not parts:
-        # nothing can be asked of this wave; it still gets its manifest
-        return ray.data.from_arrow(INSTRUCTIONS.empty_table()), expected
-    return parts[0].union(*parts[1:]) if len(parts) > 1 else parts[0], expected
+@dataclass(frozen=True)
+class ReadRequests:
+    """Plans a wave's requests, and keeps those that one model answers, in pieces of a batch each.
+
+    Each model's flow plans for itself: that takes seconds a wave, and answering takes minutes.
+    """
+
+    root: OutputRoot
+    files: Mapping[int, list[str]]
+    rulers: Rulers
+    config: InstructConfig
+    model: str
+
+    def __call__(self, wave: int) -> tuple[Expected, Iterable[pa.Table]]:
+        """Return the wave's requests; see `wave_flow.Reading`."""
+        expected, requests = plan_wave(self.files[wave], self.root, self.rulers, self.config, self.model)
+        rows = max(self.config.pool.batch_rows, _TEMPLATE_ROWS if self.model == TEMPLATE else 0)
+        return expected, (requests.slice(start, rows) for start in range(0, requests.num_rows, rows))
 
 
 def plan_wave(
-    files: list[str], root: OutputRoot, rulers: Rulers, config: InstructConfig, models: list[str]
-) -> tuple[Any, ...]:
-    """Return (Expected, rows by model), then each model's requests as a table."""
+    files: Sequence[str], root: OutputRoot, rulers: Rulers, config: InstructConfig, model: str
+) -> tuple[Expected, pa.Table]:
+    """Return all that a wave must end with, and the requests of it that `model` answers (`schema.REQUESTS`)."""
     from sift_ray.instruct.requests import plan_requests
 
     annotations = pa.concat_tables(read_table(root, file) for file in files)
@@ -122,37 +137,30 @@ def plan_wave(
         ],
         pa.string(),
     )
-    tables = [requests.filter(pc.equal(answered_by, model)) for model in models]
-    rows = {model: table.num_rows for model, table in zip(models, tables, strict=True)}
     expected = Expected(requests.num_rows, table_digest(requests, keyed_by_task=True))
-    return (expected, rows), *tables
+    return expected, requests.filter(pc.equal(answered_by, model))
 
 
-def _answers(
+def answers(
+    pieces: ray.data.Dataset,
+    progress: Progress,
     config: Config,
     model: str,
-    requests: Any,
-    rows: int,
-    progress: Progress,
     revisions: Mapping[str, str] | None = None,
 ) -> ray.data.Dataset:
+    """Return the rows of `instructions`, and their wave, that `model` answers requests with, given piece by piece."""
     instruct = config.instruct
     pool = instruct.pool
-    blocks = -(-rows // pool.batch_rows)
     if model == TEMPLATE:
-        blocks = min(blocks, pool.actors[1] * 16)
-    # else a block is a batch: of a larger block's batches, one would wait for the other before an engine that idles
-    dataset = ray.data.from_arrow_refs([requests]).repartition(blocks)
-    if model == TEMPLATE:
-        return dataset.map_batches(
+        return pieces.map_batches(
             answer_from_templates,
             fn_kwargs={"config": instruct, "progress": progress},
-            batch_size=pool.batch_rows,
+            batch_size=1,
             batch_format="pyarrow",
-            num_cpus=0.5,
+            num_cpus=TEMPLATE_CPUS,
             ray_remote_args_fn=task_limits(config.ray),
         )
-    return dataset.map_batches(
+    return pieces.map_batches(
         Answering,
         fn_constructor_kwargs={
             "config": instruct,
@@ -161,7 +169,7 @@ def _answers(
             "storage": config.storage,
             "revisions": revisions,
         },
-        batch_size=pool.batch_rows,
+        batch_size=1,
         batch_format="pyarrow",
         compute=ray.data.ActorPoolStrategy(
             min_size=pool.actors[0],
@@ -174,39 +182,22 @@ def _answers(
     )
 
 
-def answer_from_templates(batch: pa.Table, config: InstructConfig, progress: Progress) -> pa.Table:
-    """Answer a batch of requests with the template engine."""
+def answer_from_templates(piece: pa.Table, config: InstructConfig, progress: Progress) -> pa.Table:
+    """Answer a piece of a wave's requests with the template engine; the rows know their wave."""
+    from sift_ray.instruct.answering import answered, table_of
     from sift_ray.instruct.requests import Request
     from sift_ray.instruct.writer import TemplateWriter
 
-    async def answer() -> list[dict[str, Any]]:
-        requests = (Request.from_row(row) for row in batch.to_pylist())
-        return [await answered(request, TemplateWriter(), None, config) for request in requests]
+    wave, asked = open_piece(piece)
+    requests, writer = [Request.from_row(row) for row in asked.to_pylist()], TemplateWriter()
 
-    rows = asyncio.run(answer())
+    async def answer() -> list[dict[str, Any]]:
+        return [await answered(request, writer, None, config) for request in requests]
+
+    table, rows = table_of(requests, asyncio.run(answer()), writer)
     progress.add(len(rows))
     metrics.count_requests(rows, config.judge_of)
-    return _table(rows)
-
-
-async def answered(
-    request: Request, writer: Writer, fallback: Writer | None, config: InstructConfig, judge: Judge | None = None
-) -> dict[str, Any]:
-    """Return the row of a request, such as a table can hold.
-
-    A request that fails by a fault of ours, or whose row no table can hold, is a refused pair, and costs no other row.
-    """
-    from sift_ray.instruct.engine import EngineDied
-    from sift_ray.instruct.ladder import failed_row, run_request
-
-    try:
-        row = await run_request(request, writer, fallback, config, judge)
-        _table([row])  # (else one row would cost its whole batch)
-    except EngineDied:
-        raise
-    except Exception as error:
-        return failed_row(request, writer, error)
-    return row
+    return of_wave(wave, table)
 
 
 class Answering:
@@ -240,29 +231,29 @@ class Answering:
                 self._writing = ModelWriter(engines, self._config), Judge(engines, self._config)
         return self._writing
 
-    async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
-        """Answer a batch of requests, all of them in flight at once."""
+    async def __call__(self, piece: pa.Table) -> AsyncIterator[pa.Table]:
+        """Answer a piece of a wave's requests, all of them in flight at once; the rows know their wave."""
+        from sift_ray.instruct.answering import answered, table_of
         from sift_ray.instruct.engine import EngineDied
         from sift_ray.instruct.requests import Request
         from sift_ray.instruct.writer import TemplateWriter
 
+        wave, asked = open_piece(piece)
+        requests = [Request.from_row(row) for row in asked.to_pylist()]
         writer, judge = await self._started()
         fallback = TemplateWriter() if self._config.fallback == TEMPLATE else None
 
-        async def answer(row: dict[str, Any]) -> dict[str, Any]:
-            result = await answered(Request.from_row(row), writer, fallback, self._config, judge)
+        async def answer(request: Request) -> dict[str, Any]:
+            result = await answered(request, writer, fallback, self._config, judge)
             self._progress.add(1)
             return result
 
         try:
-            rows = await asyncio.gather(*(answer(row) for row in batch.to_pylist()))
+            answers = await asyncio.gather(*map(answer, requests))
         except EngineDied as error:
             # a retry would reach this dead engine again: leave, so that Ray puts a fresh actor in our place
             log.error("the engine died, its actor leaves: %s", error)
             os._exit(1)
+        table, rows = table_of(requests, answers, writer)
         metrics.count_requests(rows, self._config.judge_of)
-        yield _table(rows)
-
-
-def _table(rows: list[dict[str, Any]]) -> pa.Table:
-    return conform(pa.Table.from_pylist(rows, schema=INSTRUCTIONS), INSTRUCTIONS)
+        yield of_wave(wave, table)

@@ -37,9 +37,8 @@ class MeteredEngine:
             self._in_flight -= 1
             self._tell()
         metrics.record(metrics.CALL, time.monotonic() - called, self._label)
-        waited_s: float | None = getattr(generation, "waited_s", None)
-        if waited_s is not None:
-            metrics.record(metrics.QUEUE_WAIT, waited_s, self._label)
+        if generation.waited_s is not None:
+            metrics.record(metrics.QUEUE_WAIT, generation.waited_s, self._label)
         return generation
 
     async def close(self) -> None:

@@ -16,11 +16,14 @@ is long enough to be counted by itself). Outside Ray nothing is counted.
 | `sift_ray_tokens` | counter | `model`, `kind` | tokens: prompt, cached (of the prompt), generated |
 | `sift_ray_engine_starts` | counter | `model` | engines started; more than there are actors were restarts |
 | `sift_ray_requests_in_flight` | gauge | `model` | calls that an engine holds, waiting or running |
-| `sift_ray_queue_wait_seconds` | histogram | `model` | from a call to when the engine takes it, where it tells |
+| `sift_ray_queue_wait_seconds` | histogram | `model` | how long calls stood in the engine's queue; see below |
 | `sift_ray_call_seconds` | histogram | `model` | from a call to its whole text |
 | `sift_ray_waves` | gauge | `stage` | waves of the stage |
-| `sift_ray_waves_done` | gauge | `stage` | finished waves, and the finished part of the one under way |
-| `sift_ray_rows_done` | gauge | `stage` | rows in finished waves, and those done in the one under way |
+| `sift_ray_waves_done` | gauge | `stage` | finished waves, and the finished parts of those under way |
+| `sift_ray_rows_done` | gauge | `stage` | rows in finished waves, and those done in the waves under way |
+
+The queue is vLLM's own, from a request's arrival there to when it is first scheduled. Of a server (`engine: openai`)
+it is only ours: calls that wait as `openai.concurrency` others are in flight; the server does not tell of its own.
 
 `stage` is decode, measure, align or instruct where workers count, and the folder that a stage fills (annotations,
 instructions) where the driver tells of waves.
@@ -38,8 +41,8 @@ from typing import Any, Final, Literal
 import pyarrow as pa
 import ray
 
+from sift_ray.config_instruct import TEMPLATE
 from sift_ray.instruct.judging import FAILED, LOW, UNREADABLE
-from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.schema import LANGUAGES
 
 _WAITS_S: Final = (0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 900.0)
@@ -239,8 +242,8 @@ class WaveGauges:
         self.under_way(0, 0)
 
     def under_way(self, done: int, rows: int) -> None:
-        """`done` of the `rows` of the present wave are done; `rows` is 0 while that is not known."""
-        part = min(done / rows, 1.0) if rows else 0.0
+        """Of waves of about `rows` rows, 0 while that is not known, `done` rows are done and in no finished wave."""
+        part = min(done / rows, self._waves - self._done) if rows else 0.0
         record(WAVES, self._waves, self._stage)
         record(WAVES_DONE, self._done + part, self._stage)
         record(ROWS_DONE, self._rows + (done if rows else 0), self._stage)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
+import os
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pyarrow as pa
 import ray
@@ -22,6 +23,9 @@ from sift_ray.storage import MANIFEST_NAME, OutputRoot, put_json
 from sift_ray.worker_errors import sentence_of
 
 log = logging.getLogger(__name__)
+
+_MOST_THREADS: Final = 8
+_THREADS: Final = "RAYON_NUM_THREADS"  # viter's
 
 
 @dataclass(frozen=True)
@@ -58,13 +62,15 @@ def make_models(session: RaySession, config: Config, root: OutputRoot, models: S
     session.ensure("models")
     resolved = config.model_copy(update={"corpora_storage": config.reading_from.resolved()})
     running = {}
+    threads = threads_each(len(models), session.cores())
+    make = _make.options(num_cpus=threads)
     for model in models:
         root.delete(model.place.folder)
         what = "trained on" if model.source is None else f"{model.source} is imported with"
         log.info("alignment model %s: %s %d clips, %.0f s", model.language, what, model.rows.num_rows, model.seconds)
         # the source is a file of this machine
         content = None if model.source is None else model.source.read_bytes()
-        running[model.language] = _make.remote(model, content, root, resolved)
+        running[model.language] = make.remote(model, content, root, resolved, threads)
     failed: list[Exception] = []
     for language, reference in running.items():
         try:
@@ -85,6 +91,13 @@ def make_models(session: RaySession, config: Config, root: OutputRoot, models: S
             )
     if failed:
         raise failed[0]
+
+
+def threads_each(models: int, cores: Sequence[int]) -> int:
+    """Return how many threads each training gets so that all run at once on nodes of so many cores; at least 1."""
+    most = min(max(cores, default=1), _MOST_THREADS)
+    enough = (threads for threads in range(most, 1, -1) if sum(node // threads for node in cores) >= models)
+    return next(enough, 1)
 
 
 @dataclass(frozen=True)
@@ -112,10 +125,12 @@ def _heard() -> Iterator[None]:
         told.setLevel(level)
 
 
-@ray.remote(num_cpus=1, max_retries=1)
-def _make(model: MissingModel, source: bytes | None, root: OutputRoot, config: Config) -> _Made:
+# (a worker does one and ends: viter keeps its threads as long as the process lives, and an aligner has only one)
+@ray.remote(num_cpus=1, max_retries=1, max_calls=1)
+def _make(model: MissingModel, source: bytes | None, root: OutputRoot, config: Config, threads: int) -> _Made:
     """Make one language's model and keep it in the root."""
     clock = time.monotonic()
+    os.environ[_THREADS] = str(threads)  # (the session's default is one)
     lexicon = fetch_lexicon(root, model.place)
     annotate = config.annotate
     clips = TrainingClips(
@@ -141,6 +156,7 @@ def _make(model: MissingModel, source: bytes | None, root: OutputRoot, config: C
                 dictionary=lexicon.dictionary,
                 g2p=lexicon.g2p,
                 recipe=align.recipe,
+                threads=threads,
             )
         for file in sorted(out.iterdir()):
             root.put(f"{model.place.folder}/{file.name}", file.read_bytes())

@@ -20,11 +20,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sift_ray.config import Config
+from sift_ray.pipeline.parquet_files import write_parquet
 from sift_ray.pipeline.plan_draft import Draft
 from sift_ray.pipeline.plan_preview import Preview
 from sift_ray.pipeline.plan_rules import PlanError
 from sift_ray.pipeline.stages import plan_stage
-from sift_ray.pipeline.waves import STAGE_RECORD, Stage, check_ingredients, table_digest, versions, write_parquet
+from sift_ray.pipeline.waves import STAGE_RECORD, Stage, check_ingredients, table_digest, versions
 from sift_ray.schema import UTTERANCES, conform
 from sift_ray.storage import (
     OutputRoot,

@@ -18,10 +18,13 @@ from typing import Final
 import ray
 
 from sift_ray.config import Config
+from sift_ray.config_instruct import TEMPLATE
 from sift_ray.config_sections import PoolConfig
 
 log = logging.getLogger(__name__)
 
+TEMPLATE_CPUS: Final = 0.5
+"""Of a task that answers from templates."""
 _ANSWER_S: Final = 30.0  # the autoscaler looks up every 5 s
 _STAGE_KEYS: Final = {
     "annotations": "annotate.decode.pool, annotate.features.pool and annotate.align.pool",
@@ -62,14 +65,19 @@ class Ask:
 
 def asks(config: Config, stage: str) -> list[Ask]:
     """Return what a stage (by its folder's name) needs at once, at its smallest pools."""
-    needed = [Ask("reading and writing", 1.0)]  # are tasks beside the pools
+    models = config.instruct.models_asked() if stage == "instructions" else []
+    # a whole CPU cuts waves into pieces, of each way through the stage; what reads and writes takes next to none
+    cpus = 1.25 if stage in _STAGE_KEYS else 1.0
+    needed = [Ask("reading and writing", cpus, count=max(1, len(models)))]
     if stage == "annotations":
         needed.append(Ask("annotate.decode.pool", config.annotate.decode.pool.num_cpus))
         needed.append(_pool("annotate.features.pool", config.annotate.features.pool))
         needed.append(_pool("annotate.align.pool", config.annotate.align.pool))
-    elif stage == "instructions" and config.instruct.engine != "template":
-        models = len(set(config.instruct.models.values()))
-        needed.append(_pool("instruct.pool", config.instruct.pool, models))
+    if TEMPLATE in models:
+        needed.append(Ask("answers from templates", TEMPLATE_CPUS))
+        models.remove(TEMPLATE)
+    if models:
+        needed.append(_pool("instruct.pool", config.instruct.pool, len(models)))
     return needed
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
+import secrets
 import threading
 import time
 from collections import Counter, deque
@@ -45,7 +46,10 @@ class Progress:
 
 
 class ProgressLines:
-    """Logs a line every 15 s while its block runs; `rows` is how many are to be done, 0 while that is not known."""
+    """Logs a line every 15 s while its block runs.
+
+    `rows` is how many are to be done, 0 while that is not known; it may change meanwhile.
+    """
 
     def __init__(
         self, title: str, counter: Any, on_reading: Callable[[int, int], None] = lambda _done, _rows: None
@@ -58,7 +62,9 @@ class ProgressLines:
         self._title = title
         self._counter = counter
         self._on_reading = on_reading
-        self.progress = Progress(title, counter)
+        # (the counter outlives this block, and another of the same title)
+        self._key = f"{title} {secrets.token_hex(4)}"
+        self.progress = Progress(self._key, counter)
         self._stop = threading.Event()
         self._thread = threading.Thread(
             target=contextvars.copy_context().run, args=(self._watch,), name="progress", daemon=True
@@ -81,13 +87,13 @@ class ProgressLines:
         readings: deque[tuple[float, int]] = deque([(started, 0)], maxlen=_WINDOW)
         while not self._stop.wait(_INTERVAL_S):
             try:
-                done = ray.get(self._counter.rows.remote(self._title), timeout=10)
+                done = ray.get(self._counter.rows.remote(self._key), timeout=10)
+                self._on_reading(done, self.rows)
             except Exception as error:  # the line is a courtesy: its failure must not end the wave
                 log.debug("no progress reading: %s", error)
                 continue
             now = time.monotonic()
             readings.append((now, done))
-            self._on_reading(done, self.rows)
             log.info("%s", describe(self._title, done, self.rows, now - started, readings))
 
 

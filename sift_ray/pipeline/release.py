@@ -1,53 +1,42 @@
-"""release: accepted pairs become samples, one writer a task and language, in the reference's folders.
+"""release: accepted pairs become samples in the reference's folders, a new version of them beside the old.
 
-Each writer goes through the waves in order and sorts a wave's rows by identity, so the same instructions give the
-same files, row for row. `release.json` is put last; without it the folder does not count and is made again.
+The same instructions give the same files, row for row: waves are appended in order, and a wave's samples are sorted
+by identity. Readers get a version when its pointer is put, after all its files; `release.json` follows and is the job's
+own mark, and older versions are deleted after it, by the next run if need be. What a lost process or node leaves behind
+is deleted, and the release is written anew.
 """
 
 from __future__ import annotations
 
+import errno
 import logging
-from contextlib import ExitStack
-from pathlib import Path
-from typing import Any, Self
+import time
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-import ray
+import pyarrow.fs as pafs
 
 from sift_ray.config import Config
-from sift_ray.config_instruct import InstructConfig
-from sift_ray.instruct.engines import models_for
-from sift_ray.instruct.template_engine import TEMPLATE
-from sift_ray.pipeline.labelling import FROM_CORPUS
+from sift_ray.config_release import Format
+from sift_ray.pipeline.bin import shared_out
 from sift_ray.pipeline.plan import Plan
-from sift_ray.pipeline.progress import Pace
+from sift_ray.pipeline.release_card import card_facts
+from sift_ray.pipeline.release_flow import LOST, Flow, Outcome, Surveyed
+from sift_ray.pipeline.release_tasks import WaveFiles
 from sift_ray.pipeline.session import RaySession
-from sift_ray.pipeline.waves import LostRowsError, finished_waves, raise_stale, sync
+from sift_ray.pipeline.waves import LostRowsError, finished_waves, raise_stale
+from sift_ray.release import versions
 from sift_ray.release.card import dataset_card
-from sift_ray.release.layout import shard_path
-from sift_ray.release.samples import samples_of
-from sift_ray.schema import RELEASE, TASKS
-from sift_ray.storage import (
-    LocalRoot,
-    OutputRoot,
-    StorageError,
-    WaveManifest,
-    fingerprint,
-    put_json,
-    read_json,
-    read_manifest,
-    read_table,
-    wave_files,
-)
+from sift_ray.release.layout import Group
+from sift_ray.release.versions import FOLDER, base_of
+from sift_ray.storage import OutputRoot, WaveManifest, fingerprint, put_json, read_json, read_manifest, wave_files
 
 log = logging.getLogger(__name__)
 
 RELEASE_NAME = "release.json"
-FOLDER = "release"
-RELEASING_VERSION = 1
-_ROW_GROUP_ROWS = 10_000
+RELEASING_VERSION = 2
+_LASTING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+"""Errors that no other try goes better after: the disk is full, or may not be written to."""
 
 
 def run_release(session: RaySession, config: Config, root: OutputRoot, plan: Plan) -> dict[str, Any]:
@@ -55,7 +44,9 @@ def run_release(session: RaySession, config: Config, root: OutputRoot, plan: Pla
 
     Raises:
         StaleOutputError: the release there was made from other instructions or options.
-        StorageError: a wave of instructions is missing.
+        StorageError: a wave of instructions is missing, or the folder holds what no job has put there.
+        LeakError: two splits share an audio or a speaker.
+        LostRowsError: what was written is not what the manifests say was accepted.
     """
     manifests = finished_waves(root, "instructions", plan.waves, "sift-ray instruct")
     ingredients = {
@@ -63,202 +54,137 @@ def run_release(session: RaySession, config: Config, root: OutputRoot, plan: Pla
         "instructions": manifests[0].fingerprint,
         "releasing_version": RELEASING_VERSION,
     }
+    mark, waves = fingerprint(ingredients), _as_they_lie(manifests)
+    formats = config.release.formats
     done = read_json(root, RELEASE_NAME)
     if done is not None and done["complete"]:
-        if done["fingerprint"] != fingerprint(ingredients):
+        if done["fingerprint"] != mark:
             raise_stale(root, FOLDER, done["ingredients"], ingredients)
-        return done
-    if done is None and root.names(FOLDER):
-        raise StorageError(f"{root.uri}/{FOLDER} holds something that no job has put there: take another `output`")
-    record: dict[str, Any] = {"complete": False, "fingerprint": fingerprint(ingredients), "ingredients": ingredients}
-    put_json(root, RELEASE_NAME, record)  # from here on the folder is ours to delete
-    root.delete(FOLDER)
-    session.ensure(FOLDER)
-    written = _write_all(root, manifests, config.release.rows_per_file)
-    record |= {"complete": True, **written}
-    session.check()
-    root.put(f"{FOLDER}/README.md", _card(config, root, record).encode())
+        if done.get("waves") == waves and versions.is_published(root, done["version"], formats, empty=not done["rows"]):
+            versions.retire(root, done["version"], formats)
+            return done
+        log.warning("release: its folders or the instructions are not those of the last run; it is written anew")
+    record: dict[str, Any] = {"complete": False, "fingerprint": mark, "ingredients": ingredients, "waves": waves}
     put_json(root, RELEASE_NAME, record)
+    session.ensure(FOLDER)
+    started = time.monotonic()
+    version, surveyed, outcome = _written(session, config, root, manifests, mark)
+    record |= _told(config, version, surveyed, outcome)
+    record["seconds"] = round(time.monotonic() - started, 3)
+    session.check()
+    record["complete"] = True
+    facts = card_facts(config, root, record, manifests)
+    cards = {
+        base_of(form, formats): (dataset_card(facts, form), dataset_card(facts, form, version)) for form in formats
+    }
+    versions.publish(root, version, cards)
+    put_json(root, RELEASE_NAME, record)
+    versions.retire(root, version, formats)
     log.info("release: %s samples in %s/%s", f"{sum(record['rows'].values()):,}", root.uri, FOLDER)
     return record
 
 
-def _write_all(root: OutputRoot, manifests: list[WaveManifest], rows_per_file: int) -> dict[str, Any]:
-    """Write every task and language, largest first; return rows, generators and data sources.
+def _written(
+    session: RaySession, config: Config, root: OutputRoot, manifests: Sequence[WaveManifest], mark: str
+) -> tuple[str, Surveyed, Outcome]:
+    """Write a version, from the start again where a process or node was lost; return its name and what it holds."""
+    flow = Flow(root, list(_files(root, manifests)), config.release, config.ray, config.reading_from)
+    surveyed = flow.survey(_shares(manifests))
+    _check_accepted(manifests, surveyed.accepted)
+    log.info("release: %s; no other split holds any of them", _held_out_text(surveyed.held_out))
+    for left in reversed(range(config.ray.max_task_retries + 1)):
+        session.check()
+        try:
+            version = versions.begin(root, mark, config.release.formats)
+            outcome = flow.write(version, surveyed)
+            _check_files(root, config.release.formats, version, outcome)
+        except LOST as error:
+            if not left or getattr(error, "errno", None) in _LASTING:
+                raise
+            log.warning("release: it is written anew, as this went wrong: %s", error)
+        else:
+            return version, surveyed, outcome
+    raise AssertionError
 
-    Raises:
-        LostRowsError: what was written is not what the manifests say was accepted.
+
+def _as_they_lie(manifests: Sequence[WaveManifest]) -> str:
+    """Return what differs where a wave was made again from the same ingredients, as models need not repeat themselves.
+
+    It is no part of the release's own fingerprint: the same instructions make the same release whenever they were made.
     """
-    waves = [wave_files(root, manifest) for manifest in manifests]
-    accepted = _accepted(manifests)
-    order = sorted(accepted, key=lambda group: (-accepted[group], TASKS.index(group[0]), group[1]))
-    tasks = [_write.remote(root, waves, task, language, rows_per_file) for task, language in order]
-    rows: dict[str, int] = {}
-    generators: dict[str, int] = {}
-    sources: set[str] = set()
-    pace = Pace("release", len(tasks))
-    while tasks:
-        ready, tasks = ray.wait(tasks, num_returns=1)
-        written, by_generator, seen = ray.get(ready[0])
-        rows.update(written)
-        sources |= seen
-        for generator, count in by_generator.items():
-            generators[generator] = generators.get(generator, 0) + count
-        pace.step()
-    for (task, language), count in accepted.items():
-        out = sum(number for label, number in rows.items() if label.endswith(f"/{task}/{language}"))
-        if out != count:
-            raise LostRowsError(f"release: {count:,} pairs of {task} in {language} were accepted, {out:,} written")
-    return {
-        "rows": dict(sorted(rows.items())),
-        "generators": dict(sorted(generators.items())),
-        "data_sources": sorted(sources),
-    }
+    return fingerprint(
+        {str(m.wave): [m.rows, m.id_digest, [file.bytes for file in m.files], m.started_at] for m in manifests}
+    )
 
 
-def _accepted(manifests: list[WaveManifest]) -> dict[tuple[str, str], int]:
-    """Return how many pairs of each (task, language) were accepted, by the manifests' counts."""
-    sizes: dict[tuple[str, str], int] = {}
+def _files(root: OutputRoot, manifests: Sequence[WaveManifest]) -> Iterator[WaveFiles]:
+    for manifest in manifests:
+        annotated = read_manifest(root, "annotations", manifest.wave)
+        speakers = [] if annotated is None else wave_files(root, annotated)
+        yield WaveFiles(wave_files(root, manifest), speakers)
+
+
+def _shares(manifests: Sequence[WaveManifest]) -> list[list[int]]:
+    """Return the waves that each task of the first look goes over."""
+    shares = shared_out([[str(place)] for place in range(len(manifests))], sum(m.rows for m in manifests))
+    return [[int(place) for (place,) in share] for share in shares]
+
+
+def _check_accepted(manifests: Sequence[WaveManifest], found: dict[Group, int]) -> None:
+    """Compare the pairs that the waves hold with those that their manifests counted as accepted."""
+    counted: dict[tuple[str, str], int] = {}
     for manifest in manifests:
         for label, count in manifest.counts.get("pairs", {}).items():
             task, language, *_, fate = label.split("/")
             if fate == "accepted":
-                sizes[task, language] = sizes.get((task, language), 0) + int(count)
-    return sizes
+                counted[task, language] = counted.get((task, language), 0) + int(count)
+    there: dict[tuple[str, str], int] = {}
+    for group, count in found.items():
+        there[group.task, group.language] = there.get((group.task, group.language), 0) + count
+    for pair in sorted({*counted, *there}):
+        if counted.get(pair, 0) != there.get(pair, 0):
+            raise LostRowsError(
+                f"release: {counted.get(pair, 0):,} pairs of {' in '.join(pair)} were accepted by the manifests of "
+                f"instructions, and {there.get(pair, 0):,} are there; make them again with --restart-from instruct"
+            )
 
 
-@ray.remote(num_cpus=1, max_retries=2)
-def _write(
-    root: OutputRoot, waves: list[list[str]], task: str, language: str, rows_per_file: int
-) -> tuple[dict[str, int], dict[str, int], set[str]]:
-    """Write one task and language; return rows by `split/task/language`, rows by generator, and data sources."""
-    generators: dict[str, int] = {}
-    sources: set[str] = set()
-    with ExitStack() as stack:
-        writers: dict[str, _RollingWriter] = {}
-        for files in waves:
-            samples = _wave_samples(root, files, task, language)
-            for value in samples["generator"].value_counts().to_pylist():
-                generators[value["values"]] = generators.get(value["values"], 0) + value["counts"]
-            sources.update(samples["data_source"].unique().to_pylist())
-            for split in sorted(samples["split"].unique().to_pylist()):
-                if split not in writers:
-                    writers[split] = stack.enter_context(_RollingWriter(root, split, task, language, rows_per_file))
-                writers[split].write(samples.filter(pc.equal(samples["split"], split)))
-        rows = {f"{split}/{task}/{language}": writer.rows for split, writer in writers.items()}
-    return rows, generators, sources
+def _check_files(root: OutputRoot, formats: Sequence[Format], version: str, outcome: Outcome) -> None:
+    """Compare the files that lie there with those that the writers closed: nobody else may have written."""
+    for form in formats:
+        folder = root.locate(f"{base_of(form, formats)}/{version}")
+        infos = root.filesystem.get_file_info(pafs.FileSelector(folder, recursive=True, allow_not_found=True))
+        there = [info.size for info in infos if info.type == pafs.FileType.File]
+        closed = [written for (of, _), written in outcome.folders.items() if of == form]
+        if (len(there), sum(there)) != (sum(w.files for w in closed), sum(w.bytes for w in closed)):
+            raise LostRowsError(
+                f"release: {len(there):,} files of {sum(there):,} bytes lie in {folder}, and others were written; run "
+                "again, and see that no other job writes there"
+            )
 
 
-def _wave_samples(root: OutputRoot, files: list[str], task: str, language: str) -> pa.Table:
-    """Return the samples of one wave, task and language, sorted by identity."""
-    wanted = (pc.field("task") == task) & (pc.field("language") == language)
-    tables = [read_table(root, file, filters=wanted) for file in files]
-    return samples_of(pa.concat_tables(tables).sort_by("unit_id"), task)
-
-
-class _RollingWriter:
-    """Writes Parquet files of a bounded number of rows, one after another, in row groups of a fixed size."""
-
-    def __init__(self, root: OutputRoot, split: str, task: str, language: str, rows_per_file: int) -> None:
-        self._root = root
-        self._where = (split, task, language)
-        self._rows_per_file = rows_per_file
-        self._writer: pq.ParquetWriter | None = None
-        self._path = ""
-        self._waiting: list[pa.Table] = []
-        self._files = 0
-        self._in_file = 0
-        self.rows = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._flush(0)
-        self._close()
-
-    def write(self, table: pa.Table) -> None:
-        """Append `table`; whole row groups are written, the rest waits."""
-        self.rows += table.num_rows
-        self._waiting.append(table)
-        self._flush(_ROW_GROUP_ROWS)
-
-    def _flush(self, least: int) -> None:
-        """Write while at least `least` rows wait (and any do)."""
-        waiting = pa.concat_tables(self._waiting) if self._waiting else None
-        while waiting is not None and waiting.num_rows >= max(least, 1):
-            if self._writer is None:
-                self._writer = self._open()
-            piece = waiting.slice(0, min(_ROW_GROUP_ROWS, self._rows_per_file - self._in_file))
-            self._writer.write_table(piece, row_group_size=_ROW_GROUP_ROWS)
-            waiting = waiting.slice(piece.num_rows)
-            self._in_file += piece.num_rows
-            if self._in_file >= self._rows_per_file:
-                self._close()
-        self._waiting = [waiting] if waiting is not None and waiting.num_rows else []
-
-    def _open(self) -> pq.ParquetWriter:
-        self._path = self._root.locate(f"{FOLDER}/{shard_path(*self._where, self._files)}")
-        filesystem = self._root.filesystem
-        if isinstance(self._root, LocalRoot):
-            filesystem.create_dir(self._path.rpartition("/")[0], recursive=True)
-        self._files += 1
-        self._in_file = 0
-        return pq.ParquetWriter(self._path, RELEASE, filesystem=filesystem, compression="zstd", write_page_index=True)
-
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-            if isinstance(self._root, LocalRoot):
-                sync(Path(self._path))
-
-
-def _card(config: Config, root: OutputRoot, record: dict[str, Any]) -> str:
-    rows = {tuple(label.split("/")): count for label, count in record["rows"].items()}
-    annotations = read_manifest(root, "annotations", 0)
-    backends = {} if annotations is None else annotations.versions
-    return dataset_card(
-        config.release.name,
-        rows,
-        record["generators"],
-        corpus_licenses(config),
-        {
-            "pipeline": f"sift-ray {backends.get('sift-ray', '')}".strip(),
-            "fingerprint": f"`{record['fingerprint']}`",
-            "quality and distortion": config.annotate.features.quality,
-            "noise and reverberation": config.annotate.features.room,
-            **{
-                f"{label.column} where the corpus gives none": label.model
-                for label in config.annotate.features.labels
-                if label.column in FROM_CORPUS
-            },
-            "alignment": config.annotate.align.backend,
-            # (frozen bins bring their own method)
-            "bins": config.bin.method if config.bin.frozen is None else f"frozen, {config.bin.frozen}",
-            "language models": ", ".join(_models(config.instruct)) or "none",
-        },
-    )
-
-
-def _models(config: InstructConfig) -> list[str]:
-    """Return the names of all models that wrote or judged."""
-    if config.engine == TEMPLATE:
-        return []
-    return sorted({name for model in config.models.values() for name in models_for(model, config)})
-
-
-_KNOWN_LICENSES = {
-    "mls": "CC BY 4.0",
-    "common_voice": "CC0 1.0",
-    "vctk": "CC BY 4.0",
-    "demo": "CC0 1.0 (synthetic speech)",
-}
-
-
-def corpus_licenses(config: Config) -> dict[str, str]:
-    """Return each corpus's licence: the config's word, else that of its publisher, else `not stated`."""
+def _told(config: Config, version: str, surveyed: Surveyed, outcome: Outcome) -> dict[str, Any]:
+    formats = config.release.formats
     return {
-        corpus.name: getattr(corpus, "license", None) or _KNOWN_LICENSES.get(corpus.type, "not stated")
-        for corpus in config.corpora
+        "version": version,
+        "folders": {form: f"{base_of(form, formats)}/{version}" for form in formats},
+        "rows": {group.label: count for group, count in sorted(surveyed.rows.items())},
+        "generators": outcome.generators,
+        "data_sources": outcome.data_sources,
+        "files": {
+            form: {
+                "files": sum(w.files for (of, _), w in outcome.folders.items() if of == form),
+                "bytes": sum(w.bytes for (of, _), w in outcome.folders.items() if of == form),
+                "largest_bytes": max((w.largest for (of, _), w in outcome.folders.items() if of == form), default=0),
+            }
+            for form in formats
+        },
+        "held_out": surveyed.held_out,  # distinct ones; none stands in another split
+        "accepted": sum(surveyed.accepted.values()),  # pairs; the others were beyond a quota
+        "most_frequent_labels": surveyed.labels,
     }
+
+
+def _held_out_text(held_out: dict[str, dict[str, int]]) -> str:
+    parts = [f"{count:,} {kind}s in {split}" for kind, of in held_out.items() for split, count in of.items()]
+    return ", ".join(parts) or "nothing is held out"

@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import warnings
 from collections.abc import Callable
 from functools import partial
@@ -33,8 +34,8 @@ class RaySession:
     """The cluster of a job: joined, or started on this machine (loopback only), when a stage first needs it.
 
     A job with nothing left to do thus never waits for Ray. A session that was open before (a test's, a notebook's) is
-    used as it is and left open. While it is entered, SIGTERM raises SystemExit, so that a job which is told to stop
-    leaves its other contexts too.
+    used as it is and left open. While it is entered, and not after, SIGTERM raises SystemExit, so that a job which is
+    told to stop leaves its other contexts too.
     """
 
     def __init__(self, config: Config, check: Callable[[], None] = lambda: None, *, whole: bool = False) -> None:
@@ -50,20 +51,30 @@ class RaySession:
         self.check = check
         self._opened = False
         self._counter: Any = None
+        self._on_sigterm: Any = None  # what it did before
 
     def __enter__(self) -> Self:
+        self._on_sigterm = signal.getsignal(signal.SIGTERM)
         stop_on_sigterm()
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._opened:
             ray.shutdown()
+        # (told to stop, the process goes on to ignore more of it until it is gone)
+        if self._on_sigterm is not None and signal.getsignal(signal.SIGTERM) is _stop:
+            signal.signal(signal.SIGTERM, self._on_sigterm)
 
     def row_counter(self) -> Any:
         """Return the actor that counts finished rows for progress lines; one serves all stages."""
         if self._counter is None:
             self._counter = ray.remote(num_cpus=0)(RowCounter).remote()
         return self._counter
+
+    def cores(self) -> list[int]:
+        """Return the CPUs of each node; of a Ray on this machine, where logical ones may be more, the real ones."""
+        counts = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
+        return counts if _address(self._config) else [min(count, os.cpu_count() or 1) for count in counts]
 
     def ensure(self, stage: str) -> None:
         """Make sure that Ray is there, limited as the config says, and large enough for `stage`.
@@ -73,6 +84,8 @@ class RaySession:
         """
         # `ray_remote_args_fn` goes in Ray 2.64, before which pyproject stops; nothing else sets an actor's restarts
         warnings.filterwarnings("ignore", category=RayDeprecationWarning)
+        # (of steps that get fewer blocks than they may work on at once)
+        warnings.filterwarnings("ignore", message="The maximum number of concurrent tasks", category=UserWarning)
         if not ray.is_initialized():
             _connect(self._config)
             self._opened = True
@@ -118,7 +131,7 @@ def _connect(config: Config) -> None:
         os.cpu_count() or 1,
         *(math.ceil(preflight.needs(config, stage)[0]) for stage in ("annotations", "instructions")),
     )
-    store = config.ray.object_store_gib
+    store, started = config.ray.object_store_gib, time.monotonic()
     for left in reversed(range(_START_ATTEMPTS)):
         try:
             ray.init(
@@ -134,6 +147,7 @@ def _connect(config: Config) -> None:
             log.warning("Ray did not start in time on this busy machine; once more")
             ray.shutdown()
         else:
+            log.info("Ray: started in %.1f s, with %d CPUs", time.monotonic() - started, cpus)
             return
 
 
@@ -145,6 +159,11 @@ def _limit(config: RayConfig) -> None:
     context.print_on_execution_start = False
     context.execution_options.preserve_order = False
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
+    # Ray Data sets resources aside for the steps in order, and the last go without where they run out; but the first
+    # wait for waves to end. So little beyond what each needs is set aside.
+    context.op_resource_reservation_ratio = 0.1
+    # (it advises to ask for memory in a call that is ours, not the user's)
+    context.issue_detectors_config.high_memory_detector_config.detection_time_interval_s = -1
     if not terminal:
         logging.getLogger("ray.data").setLevel(logging.WARNING)
         # (it would advise to turn on the bars that were just turned off)

@@ -1,4 +1,4 @@
-"""Run a stage wave by wave: each wave one Ray Data execution, checked row for row, then marked done.
+"""What a stage and its waves are: when a wave is finished, what it may be made from, how much of it may go wrong.
 
 A wave's manifest is put only when the rows written are exactly the rows that went in. A wave found without a
 manifest is deleted and run again. A stage whose ingredients changed stops before it mixes old rows with new.
@@ -7,40 +7,20 @@ manifest is deleted and run again. A stage whose ingredients changed stops befor
 from __future__ import annotations
 
 import logging
-import os
 import platform
 import re
-import secrets
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-import ray.data
-from ray.data.block import Block, BlockAccessor
-from ray.data.datasource import Datasink
-from ray.data.datasource.datasink import WriteResult
 
-from sift_ray.job_log import where
-from sift_ray.pipeline.metrics import WaveGauges
-from sift_ray.pipeline.progress import Progress, ProgressLines
-from sift_ray.pipeline.session import RaySession
-from sift_ray.schema import conform
 from sift_ray.storage import (
     Counts,
-    LocalRoot,
     OutputRoot,
-    ShardInfo,
     StorageError,
     WaveManifest,
-    add_counts,
-    add_digests,
     differences,
     fingerprint,
     id_digest,
@@ -49,14 +29,10 @@ from sift_ray.storage import (
     read_json,
     read_manifest,
     wave_folder,
-    write_manifest,
 )
 
 log = logging.getLogger(__name__)
 
-ROW_GROUP_ROWS = 4096
-ROWS_PER_SHARD = 5000
-WRITE_RETRIES = 3
 STAGE_RECORD = "_STAGE.json"
 _WAVE = re.compile(r"wave=(\d{5,})")
 
@@ -126,78 +102,6 @@ def table_digest(table: pa.Table, keyed_by_task: bool = False) -> int:
     return id_digest(table.column("unit_id").to_numpy(), salts)
 
 
-@dataclass(frozen=True)
-class _ShardResult:
-    file: ShardInfo | None
-    rows: int
-    digest: int
-    counts: Counts
-
-
-class _WaveSink(Datasink[_ShardResult]):
-    """Writes a wave's blocks as Parquet and brings back what was written.
-
-    A file is named by the run and its write task, so that a task which Ray runs again overwrites its own file.
-    """
-
-    def __init__(self, root: OutputRoot, stage: Stage, wave: int) -> None:
-        # files of an earlier run's tasks that still linger can then never be taken for this run's
-        self._run = secrets.token_hex(4)
-        self._root = root
-        self._stage = stage
-        self._folder = wave_folder(stage.name, wave)
-        self.result: WriteResult[_ShardResult] | None = None
-
-    @property
-    def min_rows_per_write(self) -> int:
-        return ROWS_PER_SHARD
-
-    def write(self, blocks: Iterable[Block], ctx: Any) -> _ShardResult:
-        tables = [BlockAccessor.for_block(block).to_arrow() for block in blocks]
-        tables = [conform(table, self._stage.schema) for table in tables if table.num_rows]
-        if not tables:
-            return _ShardResult(None, 0, 0, {})
-        order = [("unit_id", "ascending")] + ([("task", "ascending")] if self._stage.keyed_by_task else [])
-        table = pa.concat_tables(tables).sort_by(order)
-        name = f"part-{self._run}-{ctx.task_idx:05d}.parquet"
-        size = write_parquet(self._root, f"{self._folder}/{name}", table)
-        return _ShardResult(
-            ShardInfo(name=name, rows=table.num_rows, bytes=size),
-            table.num_rows,
-            self._stage.digest(table),
-            self._stage.summarise(table),
-        )
-
-    def on_write_complete(self, write_result: WriteResult[_ShardResult]) -> None:
-        self.result = write_result
-
-
-def write_parquet(root: OutputRoot, path: str, table: pa.Table, row_group_rows: int = ROW_GROUP_ROWS) -> int:
-    """Write `table` under the root; return the file's bytes."""
-    filesystem = root.filesystem
-    target = root.locate(path)
-    if isinstance(root, LocalRoot):  # S3 knows no folders
-        filesystem.create_dir(target.rpartition("/")[0], recursive=True)
-    pq.write_table(
-        table,
-        target,
-        filesystem=filesystem,
-        compression="zstd",
-        row_group_size=row_group_rows,
-        write_page_index=True,
-    )
-    if isinstance(root, LocalRoot):
-        sync(Path(target))
-    size: int = filesystem.get_file_info(target).size
-    return size
-
-
-def sync(path: Path) -> None:
-    """Wait until a local file is on disk: after a power cut a manifest must not stand beside half a file."""
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
-
-
 def check_ingredients(root: OutputRoot, stage: Stage, *, record: bool = True) -> None:
     """Record what the stage is made from, or stop where what is there was made from something else.
 
@@ -252,76 +156,44 @@ def raise_stale(root: OutputRoot, stage: str, old: Mapping[str, Any], new: Mappi
     )
 
 
-def run_waves(
-    session: RaySession,
-    root: OutputRoot,
-    stage: Stage,
-    waves: Iterable[int],
-    start: Callable[[int, Progress], tuple[ray.data.Dataset, Expected]],
-) -> Iterator[WaveManifest]:
-    """Run every unfinished wave, yielding the manifest of each, finished before or now.
-
-    `start` builds the wave's Ray Data pipeline and says which rows it must end with.
+def finished_wave(root: OutputRoot, stage: Stage, wave: int) -> WaveManifest | None:
+    """Return the manifest of a wave that is finished and whole, else None.
 
     Raises:
-        StaleOutputError: finished waves were made from other ingredients.
-        LostRowsError: a wave's rows are not those expected; the wave is left unfinished.
-        BudgetExceededError: more of a wave was rejected than allowed; the wave is left unfinished.
+        StaleOutputError: it was made from other ingredients than `stage` has.
     """
-    check_ingredients(root, stage)
-    waves = list(waves)
-    gauges = WaveGauges(stage.name, len(waves))
-    for wave in waves:
-        manifest = read_manifest(root, stage.name, wave)
-        if manifest is not None and not is_intact(root, manifest):
-            log.warning(
-                "%s: files of wave %d are gone or cut short; it is run again",
-                stage.name,
-                wave,
-                extra={"stage": stage.name, "wave": wave},
-            )
-            manifest = None
-        if manifest is None:
-            session.ensure(stage.name)
-            counter = None if sys.stderr.isatty() else session.row_counter()
-            with where(stage.name, wave):
-                manifest = _run_wave(counter, gauges, root, stage, wave, len(waves), start, session.check)
-        elif manifest.fingerprint != stage.fingerprint:
-            raise StaleOutputError(
-                f"{root.uri}/{wave_folder(stage.name, wave)} has fingerprint {manifest.fingerprint}, but its stage has "
-                f"{stage.fingerprint}: it does not belong here; delete that folder and run again"
-            )
-        gauges.finished(manifest.rows)
-        yield manifest
-
-
-def _run_wave(
-    counter: Any,
-    gauges: WaveGauges,
-    root: OutputRoot,
-    stage: Stage,
-    wave: int,
-    waves: int,
-    start: Callable[[int, Progress], tuple[ray.data.Dataset, Expected]],
-    check: Callable[[], None],
-) -> WaveManifest:
-    root.delete(wave_folder(stage.name, wave))
-    started_at, clock = datetime.now(UTC), time.monotonic()
-    title = f"{stage.name} wave {wave + 1} of {waves}"
-    with ProgressLines(title, counter, gauges.under_way) as lines:
-        dataset, expected = start(wave, lines.progress)
-        lines.rows = expected.rows
-        sink = _WaveSink(root, stage, wave)
-        dataset.write_datasink(sink, ray_remote_args={"num_cpus": 0.25, "max_retries": WRITE_RETRIES})
-    shards: list[_ShardResult] = list(sink.result.write_returns) if sink.result else []
-    rows, digest = sum(s.rows for s in shards), add_digests(s.digest for s in shards)
-    if (rows, digest) != (expected.rows, expected.digest):
-        raise LostRowsError(
-            f"{title}: {expected.rows:,} rows went in and {rows:,} came out"
-            + (", or others than went in" if rows == expected.rows else "")
-            + "; the wave is not marked as done, and the next run does it again"
+    manifest = read_manifest(root, stage.name, wave)
+    if manifest is None:
+        return None
+    if not is_intact(root, manifest):
+        log.warning(
+            "%s: files of wave %d are gone or cut short; it is run again",
+            stage.name,
+            wave,
+            extra={"stage": stage.name, "wave": wave},
         )
-    counts = add_counts(s.counts for s in shards)
+        return None
+    if manifest.fingerprint != stage.fingerprint:
+        raise StaleOutputError(
+            f"{root.uri}/{wave_folder(stage.name, wave)} has fingerprint {manifest.fingerprint}, but its stage has "
+            f"{stage.fingerprint}: it does not belong here; delete that folder and run again"
+        )
+    return manifest
+
+
+def check_budgets(stage: Stage, counts: Counts, rows: int, title: str, folder: str) -> None:
+    """Stop where more of a wave went wrong than is allowed.
+
+    Args:
+        stage: with its budgets.
+        counts: of the wave.
+        rows: of the wave.
+        title: of the wave, for the error.
+        folder: where its rows are to be looked at.
+
+    Raises:
+        BudgetExceededError: naming the reasons.
+    """
     for budget in stage.budgets:
         share = budget.share(counts)
         # one bad row is no bad wave, however small the wave
@@ -330,24 +202,8 @@ def _run_wave(
             raise BudgetExceededError(
                 f"{title}: {share:.1%} {budget.said}, and {budget.name} allows {budget.allowed:.1%}. By reason: "
                 + ", ".join(f"{reason} {number:g}" for reason, number in why)
-                + f". Look at {root.uri}/{wave_folder(stage.name, wave)}, mend the cause, or raise the budget."
+                + f". Look at {folder}, mend the cause, or raise the budget."
             )
-    manifest = WaveManifest(
-        stage=stage.name,
-        wave=wave,
-        rows=rows,
-        id_digest=f"{digest:016x}",
-        fingerprint=stage.fingerprint,
-        files=tuple(sorted((s.file for s in shards if s.file), key=lambda file: file.name)),
-        counts=counts,
-        started_at=started_at.isoformat(timespec="seconds"),
-        seconds=round(time.monotonic() - clock, 3),
-        versions=versions(),
-    )
-    check()
-    write_manifest(root, manifest)
-    log.info("%s: %s rows in %.1f s", title, f"{rows:,}", manifest.seconds)
-    return manifest
 
 
 def finished_waves(root: OutputRoot, stage: str, waves: int, command: str) -> list[WaveManifest]:

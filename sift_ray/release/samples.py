@@ -3,95 +3,197 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from sift_ray.schema import INSTRUCTIONS, MESSAGE, RELEASE
+from sift_ray.config_release import ReleaseConfig
+from sift_ray.schema import MESSAGE, RELEASE
 
 _PART = MESSAGE.field("content").type.value_type
+_COMPARISON: Final = "closed_ended_comparison"
+_GENERATION: Final = "controllable_generation"
+REQUEST_COLUMNS: Final = (
+    "unit_id",
+    "task",
+    "language",
+    "split",
+    "data_source",
+    "utterance_ids",
+    "audio_uris",
+)
+"""The columns of instructions that samples are made of, beside `pairs`."""
+
+PAIR_FIELDS: Final = ("question", "answer", "evidence", "generator")
+"""What of a pair is in its sample."""
+
+FLAT: Final = (pa.field("question", pa.string()), pa.field("answer", pa.string()))
+"""The columns that `release.flat` adds; the answer is null where it is the audio."""
+
+AUDIO: Final = pa.field("audio", pa.list_(pa.struct([pa.field("bytes", pa.binary()), pa.field("path", pa.string())])))
+"""The column that `release.audio: embedded` adds: of each audio the file as it lies, and its `audio_path`."""
 
 
-def samples_of(instructions: pa.Table, task: str) -> pa.Table:
-    """Return one row of `schema.RELEASE` for each accepted pair of `instructions`, which are all of `task`.
+def release_schema(config: ReleaseConfig) -> pa.Schema:
+    """Return the columns of a release: those of `schema.RELEASE`, then those that the config adds."""
+    fields = [*RELEASE, *(FLAT if config.flat else ()), *((AUDIO,) if config.audio == "embedded" else ())]
+    return pa.schema(fields)
 
-    The user's content is audio first, then text; a comparison holds both audios before the text; controllable
-    generation holds the text alone, and its answer is the audio (Figure 1 of the reference leaves its form open).
+
+def samples_of(instructions: pa.Table, task: str, config: ReleaseConfig | None = None) -> pa.Table:
+    """Return one row of `schema.RELEASE` (and `FLAT`) for each accepted pair of `instructions`, which are of `task`.
+
+    The user's content is audio first, then text; a comparison holds both audios before the text, or after it as the
+    config says; controllable generation holds the text alone, and its answer is the audio (Figure 1 of the reference
+    leaves its form open).
+
+    Raises:
+        ValueError: a row is of another task.
+    """
+    config = config or ReleaseConfig()
+    requests = named(instructions, task, config)
+    return compose(accepted_pairs(instructions, task, requests=requests), task, config)
+
+
+def named(instructions: pa.Table, task: str, config: ReleaseConfig) -> pa.Table:
+    """Return of each row what its samples share: `REQUEST_COLUMNS`, `id`, and the audio paths `path_0` and `path_1`."""
+    rows = instructions.combine_chunks()
+    names, uris = _one_array(rows["utterance_ids"]), _one_array(rows["audio_uris"])
+    sources = _one_array(rows["data_source"])
+    identity = pc.list_element(names, 0)
+    if task == _COMPARISON:
+        identity = pc.binary_join_element_wise("comparison_", identity, "__", pc.list_element(names, 1), "")
+    columns = {name: rows[name] for name in REQUEST_COLUMNS} | {"id": identity}
+    for place in range(_audios(task)):
+        uri = pc.list_element(uris, place)
+        if config.audio == "absolute":
+            path = uri
+        else:
+            path = audio_path(sources, pc.list_element(names, place), uri, cut=config.audio == "embedded")
+        columns[f"path_{place}"] = path
+    return pa.table(columns)
+
+
+def _audios(task: str) -> int:
+    return 2 if task == _COMPARISON else 1
+
+
+def accepted_pairs(
+    instructions: pa.Table, task: str, order: NDArray[np.int64] | None = None, requests: pa.Table | None = None
+) -> pa.Table:
+    """Return one row for each accepted pair: the columns of its request but `pairs`, its own, and `place` in the list.
+
+    Args:
+        instructions: `schema.INSTRUCTIONS`, or some of its columns, `task` and `pairs` with `accepted` among them.
+        task: that all rows are of, or all of `order`.
+        order: the rows whose pairs are wanted, as they are to come; None: all, as they stand.
+        requests: what each row of `order` gives to its pairs; None: its other columns.
 
     Raises:
         ValueError: a row is of another task.
     """
     rows = instructions.combine_chunks()
-    if pc.any(pc.not_equal(rows["task"], task)).as_py():
+    if order is None:
+        order = np.arange(rows.num_rows)
+    if requests is None:
+        requests = rows.drop_columns(["pairs"]).take(pa.array(order))
+    if pc.any(pc.not_equal(requests["task"], task)).as_py():
         raise ValueError(f"rows of another task stand among those of {task}")
-    lists = _one_array(rows["pairs"], INSTRUCTIONS.field("pairs").type)
-    parents = pc.list_parent_indices(lists)
-    pairs = pc.list_flatten(lists)
-    starts = lists.offsets.take(parents)
-    places = pc.subtract(pa.array(np.arange(len(pairs), dtype=np.int64)), pc.cast(starts, pa.int64()))
-    accepted = pc.struct_field(pairs, "accepted")
-    pairs, parents, places = pairs.filter(accepted), parents.filter(accepted), places.filter(accepted)
-    rows = rows.take(parents).combine_chunks()
-    count = rows.num_rows
-    names = _one_array(rows["utterance_ids"], INSTRUCTIONS.field("utterance_ids").type)
-    uris = _one_array(rows["audio_uris"], INSTRUCTIONS.field("audio_uris").type)
-    sources = _one_array(rows["data_source"], pa.string())
-    question = pc.struct_field(pairs, "question")
+    lists = _one_array(rows["pairs"])
+    pairs, offsets = lists.values, lists.offsets.to_numpy().astype(np.int64)
+    # (from where they lie to where they go in one step: of all that is done here, moving lists of facts costs most)
+    starts, lengths = offsets[:-1][order], np.diff(offsets)[order]
+    parents = np.repeat(np.arange(len(order)), lengths)
+    places = np.arange(len(parents)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    wanted = starts[parents] + places
+    accepted = pairs.field("accepted").to_numpy(zero_copy_only=False)[wanted]
+    chosen = pa.array(wanted[accepted])
+    table = requests.take(pa.array(parents[accepted])).combine_chunks()
+    for name in (field.name for field in pairs.type if field.name in PAIR_FIELDS):
+        table = table.append_column(name, pairs.field(name).take(chosen))
+    return table.append_column("place", pa.array(places[accepted]))
+
+
+def compose(pairs: pa.Table, task: str, config: ReleaseConfig) -> pa.Table:
+    """Return the samples of `accepted_pairs` of `named` rows, in their order; a column `audio` is not among them."""
+    count = pairs.num_rows
+    question, answer = _one_array(pairs["question"]), _one_array(pairs["answer"])
     nothing = pa.nulls(count, pa.string())
-    audios = [
-        audio_path(sources, pc.list_element(names, place), pc.list_element(uris, place))
-        for place in range(2 if task == "closed_ended_comparison" else 1)
-    ]
-    if task == "controllable_generation":
-        user = _content([(question, nothing)])
-        assistant = _content([(nothing, audios[0])])
+    audios = [(nothing, pairs[f"path_{place}"]) for place in range(_audios(task))]
+    if task == _GENERATION:
+        user, assistant = _content([(question, nothing)]), _content(audios)
+        answer = nothing
     else:
-        user = _content([*((nothing, audio) for audio in audios), (question, nothing)])
-        assistant = _content([(pc.struct_field(pairs, "answer"), nothing)])
-    identity = pc.list_element(names, 0)
-    if task == "closed_ended_comparison":
-        identity = pc.binary_join_element_wise("comparison_", identity, "__", pc.list_element(names, 1), "")
-    return pa.table(
-        {
-            "id": identity,
-            "messages": _messages(user, assistant, count),
-            "task": rows["task"],
-            "data_source": rows["data_source"],
-            "sample_id": sample_ids(rows["unit_id"], task, places),
-            "language": rows["language"],
-            "split": rows["split"],
-            "generator": pc.struct_field(pairs, "generator"),
-            "evidence": pc.struct_field(pairs, "evidence"),
-            "utterance_ids": rows["utterance_ids"],
-            "audio_uris": rows["audio_uris"],
-        }
-    ).cast(RELEASE)
-
-
-def sample_ids(unit_ids: pa.ChunkedArray, task: str, places: pa.Array) -> pa.Array:
-    """Return `<unit id in hex>-<task>-<place of the pair in its request>`: unique and the same in every run."""
-    units = unit_ids.to_numpy().view(np.uint64)
-    return pa.array(
-        [f"{unit:016x}-{task}-{place}" for unit, place in zip(units, places.to_numpy(), strict=True)],
-        pa.string(),
+        text_first = task == _COMPARISON and config.comparison == "text_first"
+        user = _content([(question, nothing), *audios] if text_first else [*audios, (question, nothing)])
+        assistant = _content([(answer, nothing)])
+    columns = {name: pairs[name] for name in RELEASE.names if name in pairs.column_names}
+    columns |= {
+        "messages": _messages(user, assistant, count),
+        "sample_id": sample_ids(pairs["unit_id"], task, pairs["place"]),
+    }
+    fields = list(RELEASE)
+    if config.flat:
+        columns |= {"question": question, "answer": answer}
+        fields += FLAT
+    return pa.table([columns[field.name] for field in fields], names=[field.name for field in fields]).cast(
+        pa.schema(fields)
     )
+
+
+_HEX: Final = np.array([f"{byte:02x}" for byte in range(256)], dtype="S2")
+
+
+def sample_ids(unit_ids: pa.ChunkedArray, task: str, places: pa.ChunkedArray) -> pa.Array:
+    """Return `<unit id in hex>-<task>-<place of the pair in its request>`: unique and the same in every run."""
+    # (byte by byte through a table: Python's own formatting would take a tenth of the stage)
+    units = unit_ids.to_numpy().astype(">i8").view(np.uint8)
+    texts = pa.Array.from_buffers(pa.binary(16), len(unit_ids), [None, pa.py_buffer(_HEX[units])]).cast(pa.binary())
+    ids = pc.binary_join_element_wise(texts.cast(pa.string()), task, pc.cast(_one_array(places), pa.string()), "-")
+    return ids.cast(pa.string())
+
+
+def sample_hashes(unit_ids: NDArray[np.int64], task_salt: int, places: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return a number for each sample, the same in every run, that has nothing to do with what the sample says.
+
+    The finaliser of splitmix64 (Steele et al. 2014) over unit, task and place.
+    """
+    mixed = unit_ids.view(np.uint64) ^ np.uint64(task_salt & 0xFFFFFFFFFFFFFFFF)
+    mixed = mixed + (places.astype(np.uint64) + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = (mixed ^ (mixed >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    mixed = (mixed ^ (mixed >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    hashed: NDArray[np.uint64] = mixed ^ (mixed >> np.uint64(31))
+    return hashed
 
 
 # of an address, see corpora/audio_uri: the ending of a tar's member, else of the file
 _ENDING = r"^(?:[^#]*#member=[^&]*|[^#]*)(?P<ending>\.[A-Za-z0-9]{1,5})(?:[#&].*)?$"
 
 
-def audio_path(sources: pa.Array, utterance_ids: pa.Array, uris: pa.Array) -> pa.Array:
-    """Return `<data source>/<utterance id>.<ending of the audio's file>`: clients find audio by its stem."""
+# a span or a channel of a recording
+_CUT: Final = r"#(?:[^#]*&)?(?:t|channel)="
+
+
+def audio_path(sources: pa.Array, utterance_ids: pa.Array, uris: pa.Array, *, cut: bool = False) -> pa.Array:
+    """Return `<data source>/<utterance id>.<ending of the audio's file>`: clients find audio by its stem.
+
+    With `cut` the ending of spans and channels is `.flac`: what they are when they are cut out of their recording.
+    """
     ending = pc.struct_field(pc.extract_regex(uris, _ENDING), "ending")
     ending = pc.if_else(pc.equal(ending, ".tar"), None, ending)
+    if cut:
+        ending = pc.if_else(pc.match_substring_regex(uris, _CUT), ".flac", ending)
     return pc.binary_join_element_wise(sources, "/", utterance_ids, pc.fill_null(ending, ".wav"), "").cast(pa.string())
 
 
-def _one_array(column: pa.ChunkedArray, kind: pa.DataType) -> pa.Array:
+def _one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     """Return the column as a single array whose lists start at offset 0."""
-    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], kind)
+    if isinstance(column, pa.Array):
+        return column
+    return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
 def _interleave(arrays: Sequence[pa.Array]) -> pa.Array:
@@ -108,16 +210,12 @@ def _lists(values: pa.Array, each: int) -> pa.Array:
 
 def _content(parts: Sequence[tuple[pa.Array, pa.Array]]) -> pa.Array:
     """Return each row's list of parts, a part being its text and its audio path, one of them null."""
-    texts = _interleave([_plain(text) for text, _ in parts])
-    paths = _interleave([_plain(path) for _, path in parts])
+    texts = _interleave([_one_array(text) for text, _ in parts])
+    paths = _interleave([_one_array(path) for _, path in parts])
     return _lists(pa.StructArray.from_arrays([texts, paths], fields=list(_PART)), len(parts))
 
 
-def _plain(values: pa.Array | pa.ChunkedArray) -> pa.Array:
-    return values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-
-
 def _messages(user: pa.Array, assistant: pa.Array, rows: int) -> pa.Array:
-    roles = _interleave([pa.array([role] * rows, pa.string()) for role in ("user", "assistant")])
+    roles = pa.array(["user", "assistant"], pa.string()).take(pa.array(np.arange(2 * rows) % 2))
     contents = _interleave([user, assistant])
     return _lists(pa.StructArray.from_arrays([roles, contents], fields=list(MESSAGE)), 2)

@@ -11,8 +11,8 @@ from typing import Final, get_args
 
 from sift_ray.config import Config
 from sift_ray.config_estimate import MachineConfig, Step
+from sift_ray.config_instruct import TEMPLATE
 from sift_ray.config_sections import PoolConfig
-from sift_ray.instruct.template_engine import TEMPLATE
 from sift_ray.report.estimate_terms import HOUR_S, REQUESTS, Corpus, Estimate, EstimateError, Line, Rate, Rates
 
 _TB: Final = 1e12

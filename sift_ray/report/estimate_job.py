@@ -10,12 +10,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow.fs as pafs
 from pydantic import ValidationError
 
 from sift_ray.config import Config
-from sift_ray.config_instruct import InstructConfig, TaskConfig
-from sift_ray.instruct.template_engine import TEMPLATE
+from sift_ray.config_instruct import TEMPLATE, InstructConfig, TaskConfig
 from sift_ray.report.estimate_rates import default_rates
 from sift_ray.report.estimate_terms import HOUR_S, REQUESTS, EstimateError, Rate, Rates, Source, TaskRate
 from sift_ray.report.state import manifests_of
@@ -70,7 +68,7 @@ def rates_of_job(root: OutputRoot, config: Config, cpus: float | None = None, gp
         sizes["instructions"] = _bytes(written) / max(sum(pairs.number for pairs in pairs_told(outcome)), 1)
         release = read_json(root, "release.json")
         if release is not None and release["complete"]:
-            sizes["release"] = _released_bytes(root) / max(sum(release["rows"].values()), 1)
+            sizes["release"] = _released_bytes(release, config) / max(sum(release["rows"].values()), 1)
     told = seconds > 0 and usable > 0
     sizes = {table: size for table, size in sizes.items() if size > 0}
     return Rates(
@@ -202,6 +200,7 @@ def _tasks_of(root: OutputRoot) -> dict[str, TaskConfig] | None:
         return None
 
 
-def _released_bytes(root: OutputRoot) -> int:
-    selector = pafs.FileSelector(root.locate("release"), allow_not_found=True, recursive=True)
-    return sum(info.size for info in root.filesystem.get_file_info(selector) if info.path.endswith(".parquet"))
+def _released_bytes(release: Mapping[str, Any], config: Config) -> int:
+    """Return the bytes of this config's formats in the job's release; 0 where it does not have all of them."""
+    files, formats = release["files"], config.release.formats
+    return sum(files[form]["bytes"] for form in formats) if all(form in files for form in formats) else 0

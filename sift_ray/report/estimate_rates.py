@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from sift_ray.config import Config
-from sift_ray.instruct.template_engine import TEMPLATE
+from sift_ray.config_instruct import TEMPLATE
 from sift_ray.report.estimate_terms import REQUESTS, Basis, Rate, Rates, Source, TaskRate
 from sift_ray.schema import TASKS
 

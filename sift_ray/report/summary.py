@@ -15,6 +15,8 @@ from sift_ray.schema import LANGUAGES
 
 __all__ = ["as_json", "render", "summarise"]
 
+_FORMS = {"parquet": "Parquet", "jsonl": "JSON lines"}
+
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """Return the summary as JSON values."""
@@ -56,7 +58,8 @@ def render(summary: Summary, console: Console) -> None:
         console.print()
     if summary.release is not None:
         total = sum(summary.release["rows"].values())
-        console.print(f"{total:,} samples as Parquet in {summary.output}/release", soft_wrap=True)
+        forms = " and ".join(_FORMS[form] for form in summary.release["ingredients"]["release"]["formats"])
+        console.print(f"{total:,} samples as {forms} in {summary.output}/release", soft_wrap=True)
     console.print(_whose(summary), soft_wrap=True, highlight=False, markup=False, end="")
 
 

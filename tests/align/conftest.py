@@ -14,8 +14,8 @@ import soxr
 from numpy.typing import NDArray
 
 from sift_ray.align.protocol import AlignmentJob, TrainingClip
-from sift_ray.align.viter_backend import TrainingReport, ViterAligner, train_model
-from sift_ray.corpora.demo import write_demo
+from sift_ray.align.viter_backend import ViterAligner
+from sift_ray.align.viter_training import TrainingReport, train_model
 from sift_ray.schema import SAMPLE_RATE
 
 
@@ -46,10 +46,9 @@ def _samples(path: Path) -> NDArray[np.float32]:
 
 
 @pytest.fixture(scope="session")
-def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[TrueClip]]:
+def demo_clips(demo_corpora: Path) -> dict[str, list[TrueClip]]:
     """Four minutes of the demo: about fifty seconds of each language."""
-    root = tmp_path_factory.mktemp("align") / "demo"
-    truth = write_demo(root, seed=0, minutes=4).truth
+    truth = demo_corpora / "truth"
     onsets = {}
     for line in (truth / "words.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
@@ -57,7 +56,7 @@ def demo_clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[TrueC
     clips: dict[str, list[TrueClip]] = {}
     for line in (truth / "clips.jsonl").read_text(encoding="utf-8").splitlines():
         row = json.loads(line)
-        clip = TrainingClip(row["utterance_id"], row["speaker_id"], _samples(root / row["path"]), row["text"])
+        clip = TrainingClip(row["utterance_id"], row["speaker_id"], _samples(demo_corpora / row["path"]), row["text"])
         clips.setdefault(row["language"], []).append(TrueClip(clip, onsets[row["utterance_id"]]))
     return clips
 

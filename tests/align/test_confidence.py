@@ -11,7 +11,8 @@ from sift_ray.align.confidence import DEFAULT_THRESHOLD, Evidence, active, gathe
 from sift_ray.align.phone_model import PhoneInterval, PhoneModel, observe
 from sift_ray.align.protocol import AlignmentJob, TrainingClip, UtteranceAlignment
 from sift_ray.align.signal import PAD_S, pad
-from sift_ray.align.viter_backend import ViterAligner, train_model
+from sift_ray.align.viter_backend import ViterAligner
+from sift_ray.align.viter_training import train_model
 from tests.align.tones import tone_clip, tone_model
 from tests.human_speech import recordings
 from tests.misaligned import Case, others, swapped

@@ -7,7 +7,8 @@ import pytest
 from numpy.typing import NDArray
 
 from sift_ray.align.protocol import AlignmentJob, TrainingClip, UtteranceAlignment
-from sift_ray.align.viter_backend import ViterAligner, train_model
+from sift_ray.align.viter_backend import ViterAligner
+from sift_ray.align.viter_training import train_model
 from tests.align.sphinx import SphinxAligner
 from tests.human_speech import Recording, recordings
 

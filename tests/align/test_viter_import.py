@@ -19,11 +19,11 @@ from sift_ray.align.protocol import AlignError, AlignmentJob, TrainingClip, Utte
 from sift_ray.align.seed_speech import seed_speech
 from sift_ray.align.signal import pad
 from sift_ray.align.transcripts import SpokenWord, prepare
-from sift_ray.align.viter_backend import ViterAligner, train_model
+from sift_ray.align.viter_backend import ViterAligner
 from sift_ray.align.viter_engine import ViterModel
 from sift_ray.align.viter_files import TokenDictionary
 from sift_ray.align.viter_import import import_model
-from sift_ray.corpora.demo import write_demo
+from sift_ray.align.viter_training import train_model
 from sift_ray.schema import SAMPLE_RATE
 from tests.align.conftest import Trained, TrueClip
 from tests.align.kaldi_model import FEATURES, STATES, mfcc, spliced, write_mfa_model
@@ -175,20 +175,8 @@ def test_the_same_import_gives_the_same_files_in_place_of_the_old(trained: Train
 
 
 @pytest.fixture(scope="module")
-def english_clips(tmp_path_factory: pytest.TempPathFactory) -> list[TrueClip]:
-    root = tmp_path_factory.mktemp("english") / "demo"
-    truth = write_demo(root, seed=0, minutes=4).truth
-    rows = [json.loads(line) for line in (truth / "words.jsonl").read_text(encoding="utf-8").splitlines()]
-    onsets = {row["utterance_id"]: tuple(word["start_s"] for word in row["words"]) for row in rows}
-    rows = [json.loads(line) for line in (truth / "clips.jsonl").read_text(encoding="utf-8").splitlines()]
-    return [
-        TrueClip(
-            TrainingClip(row["utterance_id"], row["speaker_id"], _samples(root / row["path"]), row["text"]),
-            onsets[row["utterance_id"]],
-        )
-        for row in rows
-        if row["language"] == "en"
-    ]
+def english_clips(demo_clips: dict[str, list[TrueClip]]) -> list[TrueClip]:
+    return demo_clips["en"]
 
 
 @pytest.fixture(scope="module")

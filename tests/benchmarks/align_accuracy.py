@@ -23,7 +23,8 @@ import soundfile
 import soxr
 
 from sift_ray.align.protocol import AlignmentJob, TrainingClip, UtteranceAlignment
-from sift_ray.align.viter_backend import ViterAligner, train_model
+from sift_ray.align.viter_backend import ViterAligner
+from sift_ray.align.viter_training import train_model
 from sift_ray.corpora.demo import write_demo
 from sift_ray.schema import LANGUAGES, SAMPLE_RATE
 

@@ -35,7 +35,8 @@ from numpy.typing import NDArray
 from sift_ray.align import confidence, viter_backend
 from sift_ray.align.confidence import DEFAULT_THRESHOLD, Evidence
 from sift_ray.align.protocol import AlignmentJob, TrainingClip, UtteranceAlignment
-from sift_ray.align.viter_backend import ViterAligner, train_model
+from sift_ray.align.viter_backend import ViterAligner
+from sift_ray.align.viter_training import train_model
 from sift_ray.schema import SAMPLE_RATE
 from tests.human_speech import FOLDER
 from tests.misaligned import Case, others, swapped

@@ -127,18 +127,19 @@ def stage(job: Job) -> dict[str, float]:
     from sift_ray.pipeline import instruct
     from sift_ray.pipeline.plan import Plan
     from sift_ray.pipeline.session import RaySession
+    from sift_ray.pipeline.wave_pieces import piece_of
 
-    warm_up, folder = job.requests(WARM_UP), job.folder
+    warm_up, folder = piece_of(WARM_UP, job.requests(WARM_UP)), job.folder
 
     class Timed(instruct.Answering):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             self._turn = Turn(folder)
 
-        async def __call__(self, batch: pa.Table) -> AsyncIterator[pa.Table]:
+        async def __call__(self, piece: pa.Table) -> AsyncIterator[pa.Table]:
             first = super().__call__
             await self._turn.after(lambda: first(warm_up))
-            async for table in first(batch):
+            async for table in first(piece):
                 yield table
 
     with mock.patch.object(instruct, "Answering", Timed), RaySession(job.config) as session:

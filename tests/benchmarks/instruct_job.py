@@ -50,7 +50,7 @@ class Job(NamedTuple):
         manifest = read_manifest(self.root, "annotations", wave)
         assert manifest is not None
         files = wave_files(self.root, manifest)
-        _, table = plan_wave(files, self.root, self.rulers, self.config.instruct, [self.model])
+        _, table = plan_wave(files, self.root, self.rulers, self.config.instruct, self.model)
         if wave == TIMED:
             return table
         kinds = list(zip(*(table[name].to_pylist() for name in ("task", "language")), strict=True))

@@ -4,12 +4,15 @@
 
 Prints Markdown: the share of the true and of the false answers accepted by task and language, the false answers
 accepted in full, with --refused also the true ones refused with the rule, and pairs a second on one core (processor
-time, after one pass over all).
+time, after one pass over all): verified alone, and read out of a model's text first, of the labelled answers and of
+the template engine's.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import random
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -18,10 +21,14 @@ from pathlib import Path
 
 import yaml
 
+from sift_ray.instruct.parse import parse_pairs
 from sift_ray.instruct.verify import verify
 from sift_ray.metadata.record import Fact
 from sift_ray.schema import LANGUAGES, TASKS
+from tests.instruct.test_verify_rules import written
 
+CONTROLLABLE = "controllable_generation"
+PAIRS = 8  # in a text
 LABELLED = Path(__file__).parents[1] / "instruct" / "labelled"
 
 
@@ -86,15 +93,77 @@ def print_cases(title: str, rows: Sequence[tuple[Case, str]]) -> None:
         print(f"- {case.language} {case.task} ({remark}): {text}")
 
 
-def pairs_a_second(labelled: Sequence[Case], seconds: float) -> float:
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a model might have written for one request, and the facts to verify it by."""
+
+    language: str
+    task: str
+    facts: tuple[Fact, ...]
+    pairs: tuple[tuple[str, str], ...]
+    text: str
+
+    @classmethod
+    def of(cls, language: str, task: str, facts: Sequence[Fact], pairs: Iterable[tuple[str, str]]) -> Written:
+        """Write pairs as models do: a list of objects, fenced."""
+        kept = tuple(pairs)
+        rows = [{"q": q} if task == CONTROLLABLE else {"q": q, "a": a} for q, a in kept]
+        return cls(language, task, tuple(facts), kept, f"```json\n{json.dumps(rows, ensure_ascii=False)}\n```")
+
+    def look_at(self, *, parsed: bool) -> None:
+        """Verify the pairs, with `parsed` as read from the text."""
+        pairs = parse_pairs(self.text, answers=self.task != CONTROLLABLE).pairs if parsed else self.pairs
+        facts = (*self.facts,)  # others each time, as each request's are: what is known is to be read anew
+        for question, answer in pairs:
+            verify(self.task, self.language, question, answer, facts)
+
+
+def of_cases(labelled: Iterable[Case]) -> list[Written]:
+    """Return the labelled pairs as texts: one for each set of facts and each eight pairs."""
+    groups: dict[tuple[str, str, tuple[Fact, ...]], list[tuple[str, str]]] = {}
+    for case in labelled:
+        groups.setdefault((case.language, case.task, case.facts), []).append((case.question, case.answer))
+    return [
+        Written.of(*key, pairs[start : start + PAIRS])
+        for key, pairs in groups.items()
+        for start in range(0, len(pairs), PAIRS)
+    ]
+
+
+def of_templates(languages: Iterable[str], texts: int = 10) -> list[Written]:
+    """Return what the template engine writes for made-up facts: so many texts of each task and language."""
+    dice = random.Random(1)
+    return [
+        Written.of(language, task, *written(dice, language, task, seed))
+        for language in languages
+        for task in TASKS
+        for seed in range(texts)
+    ]
+
+
+def pairs_a_second(texts: Sequence[Written], seconds: float, *, parsed: bool) -> float:
     """Verify all pairs again and again for so many seconds of processor time; return pairs a second."""
     pairs = 0
     start = time.process_time()
     while (spent := time.process_time() - start) < seconds or not pairs:
-        for case in labelled:
-            verify(case.task, case.language, case.question, case.answer, case.facts)
-        pairs += len(labelled)
+        for text in texts:
+            text.look_at(parsed=parsed)
+        pairs += sum(len(text.pairs) for text in texts)
     return pairs / spent
+
+
+def print_speed(labelled: Sequence[Written], templates: Sequence[Written], seconds: float) -> None:
+    """Print pairs a second on one core, by task."""
+    print("\n## Pairs a second on one core\n")
+    print("| task | labelled: verify | labelled: parse and verify | templates: verify | templates: parse and verify |")
+    print("|---|---|---|---|---|")
+    for name, tasks in (*((task, (task,)) for task in TASKS), ("all", TASKS)):
+        cells = []
+        for texts in (labelled, templates):
+            mine = [text for text in texts if text.task in tasks]
+            for parsed in (False, True):
+                cells.append(f"{pairs_a_second(mine, seconds * len(tasks) / len(TASKS), parsed=parsed):,.0f}")
+        print(f"| {name} | " + " | ".join(cells) + " |")
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -102,7 +171,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--language", nargs="+", choices=LANGUAGES, default=list(LANGUAGES), help="only these")
     parser.add_argument("--sets", nargs="+", type=int, default=[], help="only these fact sets, from 1")
     parser.add_argument("--refused", action="store_true", help="print the true answers refused, with the rule")
-    parser.add_argument("--seconds", type=float, default=5.0, help="of processor time to measure the speed for")
+    parser.add_argument("--seconds", type=float, default=4.0, help="of processor time for each figure of all tasks")
     options = parser.parse_args(argv)
     languages = [language for language in LANGUAGES if language in options.language]
     labelled = cases(languages, options.sets)
@@ -120,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print(f"| {rule} | {count} |")
     if options.refused:
         print_cases("True answers refused", refused)
-    print(f"\n## Speed\n\n{pairs_a_second(labelled, options.seconds):,.0f} pairs a second on one core")
+    print_speed(of_cases(labelled), of_templates(languages), options.seconds)
 
 
 if __name__ == "__main__":

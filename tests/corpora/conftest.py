@@ -35,12 +35,11 @@ class Demo:
 
 
 @pytest.fixture(scope="session")
-def demo(tmp_path_factory: pytest.TempPathFactory) -> Demo:
-    """A demo of full length, written once for all tests that only read it."""
-    path = tmp_path_factory.mktemp("demo") / "corpora"
-    corpora = write_demo(path)
+def demo(demo_corpora: Path) -> Demo:
+    """A demo of full length, for tests that only read it."""
+    corpora = write_demo(demo_corpora)  # (it is there, and told of)
     words, clips = (
         [json.loads(line) for line in (corpora.truth / name).read_text(encoding="utf-8").splitlines()]
         for name in ("words.jsonl", "clips.jsonl")
     )
-    return Demo(path, corpora, words, clips)
+    return Demo(demo_corpora, corpora, words, clips)

@@ -39,7 +39,8 @@ class ObjectServer(ThreadingHTTPServer):
 
     @property
     def storage(self) -> StorageConfig:
-        return StorageConfig(endpoint_url=f"http://127.0.0.1:{self.server_port}", region="us-east-1")
+        # (the default, ten times, takes two minutes for an object that can't be had)
+        return StorageConfig(endpoint_url=f"http://127.0.0.1:{self.server_port}", region="us-east-1", retries=3)
 
     @property
     def fetched(self) -> int:

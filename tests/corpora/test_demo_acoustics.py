@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sift_ray.corpora.demo_acoustics import Scene, clarity_db, record, room_response
+from sift_ray.corpora.demo_acoustics import Scene, clarity_db, in_room, record, room_response
 
 
 @pytest.mark.parametrize("t60_s", [0.2, 0.5, 1.0])
@@ -16,6 +16,15 @@ def test_a_room_decays_by_60_db_in_its_time(t60_s: float) -> None:
     first = int(np.argmax(decay < -5))
     second = int(np.argmax(decay < -25))
     assert (second - first) / 16_000 == pytest.approx(t60_s / 3, rel=0.1)
+
+
+@pytest.mark.parametrize("sizes", [(2, 2), (48_000, 2), (3, 8_000), (47_999, 12_801)])
+def test_a_room_is_a_convolution_to_the_bit(sizes: tuple[int, int]) -> None:
+    from scipy.signal import fftconvolve
+
+    draw = np.random.default_rng(0)
+    dry, response = (draw.standard_normal(size) for size in sizes)
+    assert np.array_equal(in_room(dry, response), fftconvolve(dry, response))
 
 
 def test_clarity_of_a_response_worked_by_hand() -> None:

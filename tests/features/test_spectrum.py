@@ -1,8 +1,14 @@
 import numpy as np
 import pytest
 
-from sift_ray.features.spectrum import power_spectrogram
+from sift_ray.features.spectrum import HANN, WINDOW, power_spectrogram
 from tests.features.conftest import tone
+
+
+def test_the_window_is_scipys_to_the_bit() -> None:
+    from scipy.signal import get_window
+
+    assert np.array_equal(HANN, get_window("hann", WINDOW).astype(np.float32))
 
 
 def test_rows_sum_to_the_mean_square(rng: np.random.Generator) -> None:

@@ -9,7 +9,9 @@ import pytest
 from sift_ray.config_instruct import OpenAIConfig
 from sift_ray.instruct import openai_engine
 from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Message, Prompt, RequestFailed
-from sift_ray.instruct.openai_engine import OpenAIEngine, disarm
+from sift_ray.instruct.openai_calls import disarm
+from sift_ray.instruct.openai_engine import OpenAIEngine
+from sift_ray.instruct.openai_start import is_loopback
 
 from .chat_server import Reply, chat, error, serving
 
@@ -299,6 +301,17 @@ def test_a_server_that_is_gone_is_dead(hasty):
     asyncio.run(work())
 
 
+def test_a_call_tells_how_long_it_waited_for_others(server):
+    async def work(engine):
+        return await asyncio.gather(*(engine.generate(prompt()) for _ in range(3)))
+
+    server.always = chat("{}")
+    server.always.delay_s = 0.2
+    first, second, third = (generation.waited_s for generation in run(server, work, concurrency=1))
+    assert first < 0.15
+    assert 0.15 < second < third
+
+
 def test_calls_in_flight_are_bounded(server):
     async def work(engine):
         await asyncio.gather(*(engine.generate(prompt()) for _ in range(12)))
@@ -374,7 +387,7 @@ def test_a_server_on_this_machine_is_never_looked_for_through_a_proxy(server, mo
     ],
 )
 def test_what_is_this_machine(host, here):
-    assert openai_engine._is_loopback(f"http://{host}/v1") is here
+    assert is_loopback(f"http://{host}/v1") is here
 
 
 def roles(asked):
@@ -474,7 +487,7 @@ def test_the_key_is_not_told_with_a_connections_fault(server, monkeypatch):
         try:
             raise ConnectionError("Connection error.") from OSError(f"illegal header: {KEY} \ud83d")
         except ConnectionError as error:
-            return engine._cause(error)
+            return engine._calls.cause(error)
 
     assert run(server, work) == "OSError: illegal header: [key] \ufffd"
 

@@ -163,6 +163,16 @@ def test_comparisons_are_bounded(count, uses, fraction, seed):
         assert any(first[key] != second[key] for key in first.keys() & second.keys())
 
 
+def test_only_clips_of_one_data_source_are_compared():
+    table = annotations(60)
+    sources = [f"c{index // 6 % 2}_en" for index in range(60)]
+    table = table.set_column(table.schema.get_field_index("data_source"), "data_source", pa.array(sources))
+    of = dict(zip(table["utterance_id"].to_pylist(), sources, strict=True))
+    compared = [r for r in plan(table) if r.task == COMPARISON]
+    assert {r.data_source for r in compared} == set(sources)
+    assert all({of[name] for name in r.utterance_ids} == {r.data_source} for r in compared)
+
+
 def test_twins_are_not_compared():
     same = {a.column: 1.0 for a in ATTRIBUTES.values()} | {"gender": "female"}
     assert not [r for r in plan(annotations(10, **same)) if r.task == COMPARISON]

@@ -119,7 +119,7 @@ def reasons() -> set[str]:
             continue
         source = path.read_text(encoding="utf-8")
         found.update(re.findall(r"Refused\(\s*\"(\w+)\"", source))
-        found.update(re.findall(r"\(\"\w+\", \"(\w+)\"\),", source) if path.name == "verifier.py" else ())
+        found.update(re.findall(r"\(\"\w+\", \"(\w+)\"\)[,)]", source) if path.name == "signals.py" else ())
     return found
 
 

@@ -47,6 +47,8 @@ async def exercise(folder, taken):
             assert generation.finish_reason == "stop"
             assert generation.generated_tokens <= 48
             assert generation.prompt_tokens > 400
+            assert generation.waited_s is not None
+            assert 0 <= generation.waited_s < 60
             assert json.loads(generation.text)["a"] in ("low", "high")
         again = await engine.generate(prompt("Say 0.", seed=0))
         assert again.text == texts[0].text

@@ -18,6 +18,7 @@ from sift_ray.instruct.requests import ACOUSTIC, Request
 from sift_ray.metadata.record import Fact
 from sift_ray.pipeline import instruct
 from sift_ray.pipeline.progress import Progress, RowCounter
+from sift_ray.pipeline.wave_pieces import WAVE, piece_of
 from sift_ray.schema import INSTRUCTIONS, REQUESTS
 from sift_ray.worker_errors import sentence_of
 
@@ -39,7 +40,7 @@ def answers(
     tmp_path: Path, model: Path, rows: int, progress: Progress, max_model_len: int = 8192, **settings: Any
 ) -> Any:
     """Return the dataset of the pipeline that asks `model` about `rows` utterances."""
-    import ray
+    import ray.data
 
     config = parse_config(template_config(tmp_path, tmp_path), "job.yaml")
     section = InstructConfig.model_validate(
@@ -61,11 +62,13 @@ def answers(
     ]
     table = pa.Table.from_pylist([request.to_row() for request in asked], schema=REQUESTS)
     config = config.model_copy(update={"instruct": section})
-    return instruct._answers(config, str(model), ray.put(table), rows, progress)
+    pieces = pa.concat_tables(piece_of(0, table.slice(start, 10)) for start in range(0, rows, 10))
+    dataset = ray.data.from_arrow(pieces).repartition(pieces.num_rows)
+    return instruct.answers(dataset, progress, config, str(model))
 
 
-def rows_of(dataset: Any) -> list[dict[str, Any]]:
-    table = pa.concat_tables(dataset.iter_batches(batch_format="pyarrow", batch_size=None))
+def rows_of(dataset: Any) -> Any:
+    table = pa.concat_tables(dataset.iter_batches(batch_format="pyarrow", batch_size=None)).drop_columns([WAVE])
     assert table.schema.equals(INSTRUCTIONS)
     return table.to_pylist()
 

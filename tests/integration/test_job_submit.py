@@ -17,10 +17,12 @@ from ..conftest import Job, template_config
 from ..ray_head import Head, ray_head
 from .test_resume import content_by_id
 
-pytestmark = pytest.mark.integration
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
 
 JOBS = Path(__file__).parents[2] / "jobs"
 PATIENCE_S = 300
+"""For a job to come as far as a test wants it. It takes 30 s by itself, and minutes where all tests run at once."""
+STATUS_S = 10
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +62,24 @@ def logs(head: Head, name: str) -> str:
     return head.ray("job", "logs", "--address", head.dashboard, name).stdout
 
 
+def said(head: Head, name: str) -> str:
+    """What a job has said so far, from the head's own disk: that is there even where the job server hangs."""
+    found = head.folder.glob(f"session_*/logs/job-driver-{name}.log")
+    return "\n".join(file.read_text(errors="replace")[-3000:] for file in found)
+
+
+def wait_for(path: Path, head: Head, name: str) -> None:
+    """Wait until a running job has put a file there."""
+    began = asked = time.monotonic()
+    while not path.exists():
+        if (now := time.monotonic()) - asked > STATUS_S:
+            status = head.ray("job", "status", "--address", head.dashboard, name).stdout
+            assert "RUNNING" in status or "PENDING" in status, status + said(head, name)
+            assert now - began < PATIENCE_S, f"{path.name} does not come: {status}{said(head, name)}"
+            asked = time.monotonic()
+        time.sleep(0.1)
+
+
 def complete(config: Path) -> bool:
     command = [sys.executable, "-m", "sift_ray.cli", "status", str(config), "--json"]
     state = json.loads(subprocess.run(command, capture_output=True, text=True, timeout=120, check=True).stdout)
@@ -72,10 +92,7 @@ def test_stopped_and_submitted_again_the_release_is_the_same(
     output = tmp_path / "out"
     submitted = submit(head, working_dir, "first", "--no-wait")
     assert submitted.returncode == 0, submitted.stdout[-3000:]
-    deadline = time.monotonic() + PATIENCE_S
-    while not (output / "annotations/wave=00000/_MANIFEST.json").exists():
-        assert time.monotonic() < deadline, logs(head, "first")[-3000:]
-        time.sleep(0.1)
+    wait_for(output / "annotations/wave=00000/_MANIFEST.json", head, "first")
     stopped = head.ray("job", "stop", "--address", head.dashboard, "first")
     assert stopped.returncode == 0, stopped.stdout[-3000:]
     assert "stopped" in head.ray("job", "status", "--address", head.dashboard, "first").stdout.lower()
@@ -86,7 +103,7 @@ def test_stopped_and_submitted_again_the_release_is_the_same(
     done_before = {path: path.stat().st_mtime_ns for path in output.glob("*/wave=*/_MANIFEST.json")}
 
     again = submit(head, working_dir, "second")  # waits for the end, and its exit code is the job's
-    assert again.returncode == 0, again.stdout[-3000:]
+    assert again.returncode == 0, again.stdout[-3000:] + said(head, "second")
     assert {path: path.stat().st_mtime_ns for path in done_before} == done_before, "a finished wave was run again"
     assert content_by_id(output / "release") == content_by_id(finished_job.folder / "release")
     assert complete(working_dir / "job.yaml")

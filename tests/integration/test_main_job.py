@@ -16,6 +16,7 @@ from sift_ray.metadata.categories import ATTRIBUTES, KEYS
 from sift_ray.metadata.record import Fact
 from sift_ray.pipeline.build import build
 from sift_ray.release.layout import SPLIT_FOLDERS, SPLIT_NAMES, task_folder
+from sift_ray.release.versions import published_folder
 from sift_ray.report.summary import as_json, summarise
 from sift_ray.schema import CLOSED_ENDED, LANGUAGES, RELEASE, TASKS
 
@@ -76,12 +77,16 @@ def test_sample_ids_are_unique(rows: list[dict[str, Any]]) -> None:
 
 
 def test_rows_lie_where_they_belong(finished_job: Job) -> None:
-    for file in (finished_job.folder / "release").rglob("*"):
+    published = published_folder(finished_job.root)
+    assert published is not None
+    version = finished_job.folder / published
+    assert {path.name for path in version.parent.iterdir()} == {"README.md", version.name}
+    for file in version.rglob("*"):
         if file.is_dir() or file.name == "README.md":
             continue
         table = pq.read_table(file, partitioning=None)
         assert table.schema.equals(RELEASE)
-        folder = file.parent.relative_to(finished_job.folder / "release").as_posix()
+        folder = file.parent.relative_to(version).as_posix()
         for row in table.to_pylist():
             assert folder == f"{SPLIT_FOLDERS[row['split']]}/{task_folder(row['task'])}/{row['language']}"
             assert row["data_source"].endswith(f"_{row['language']}")

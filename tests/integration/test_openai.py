@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -13,21 +14,27 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 from urllib.request import urlopen
+from zlib import crc32
 
 import pyarrow.parquet as pq
 import pytest
+from typer.testing import CliRunner
 
-from sift_ray.config_file import parse_config
+from sift_ray.cli import app
+from sift_ray.config_file import load_config, parse_config
 from sift_ray.config_instruct import InstructConfig, OpenAIConfig, VllmConfig
 from sift_ray.instruct.engine import EngineDied, EngineStartError, Message, Prompt, RequestFailed
 from sift_ray.instruct.judging import Judge
 from sift_ray.instruct.openai_engine import OpenAIEngine
 from sift_ray.instruct.requests import OPEN_ENDED, Request
 from sift_ray.instruct.vllm_engine import engine_environment
+from sift_ray.metadata.categories import ATTRIBUTES
+from sift_ray.metadata.phrases import phrases
 from sift_ray.metadata.record import Fact
 from sift_ray.pipeline.build import build
 
 from ..conftest import DEMO_MINUTES, Job
+from ..instruct.chat_server import Reply, chat, serving
 from ..instruct.tiny_llm import save_tiny_llm
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(900)]
@@ -39,6 +46,9 @@ SCHEMA = {
     "required": ["q", "a"],
     "additionalProperties": False,
 }
+
+LOW_SCORE, HIGH_SCORE = 3.0, 9.0
+ENGLISH = {phrases("en").record_key(key) for key in ATTRIBUTES}
 
 FACTS = (Fact("speaking_rate", "very slowly"), Fact("transcript", "one two three"))
 REQUEST = Request(7, OPEN_ENDED, "en", "train", "vctk_en", ("u",), ("/u.wav",), "openai", FACTS, (), 1, 11)
@@ -133,6 +143,76 @@ def test_a_real_server(server: str) -> None:
             await OpenAIEngine.start("mistral", settings)
 
     asyncio.run(exercise())
+
+
+def _reply(body: dict[str, Any] | None, served: Reply) -> Reply:
+    """Say as `writer` what an English record holds, which is true; as `judge` score every other answer too low."""
+    if body is None:
+        return served
+    said = body["messages"][-1]["content"]
+    if body["model"] == "judge":
+        return chat(json.dumps({"score": LOW_SCORE if crc32(said.encode()) % 2 else HIGH_SCORE}))
+    found = re.search(r'\{"(\w+)": "([^"]+)"\}', said)
+    if found is None or found[1] not in ENGLISH:
+        return chat("{}")
+    name = found[1].replace("_", " ")
+    return chat(json.dumps({"q": f"What is the {name} of this recording?", "a": f"The {name} is {found[2]}."}))
+
+
+def test_a_job_rejects_what_its_judge_scores_too_low(finished_job: Job, tmp_path: Path) -> None:
+    corpora = finished_job.config.corpora[0].path  # type: ignore[union-attr]
+    config_file = tmp_path / "job.yaml"
+    with serving("writer", "judge") as scripted:
+        served = scripted.models
+
+        def take(body: dict[str, Any] | None, key: str | None) -> Reply:
+            return _reply(body, served)
+
+        scripted.take = take  # type: ignore[method-assign]
+        config_file.write_text(
+            f"""\
+output: {tmp_path}/out
+corpora:
+  - {{type: demo, name: demo, path: {corpora}, minutes: {DEMO_MINUTES}}}
+plan: {{wave_rows: 40}}
+annotate: {{align: {{min_train_s: 5, models: {{{finished_job.models()}}}}}}}
+bin: {{min_count: 5}}
+instruct:
+  engine: openai
+  models: {{default: writer}}
+  openai: {{base_url: "{scripted.url}"}}
+  judge: {{model: judge, tasks: [acoustic_level], threshold: 6}}
+  retries: 0
+  facts_per_request: 1
+  tasks:
+    acoustic_level: {{pairs: 1, unanswerable: 0}}
+    content_level: {{fraction: 0}}
+    word_align: {{fraction: 0}}
+    comparison: {{fraction: 0}}
+    open_ended: {{fraction: 0}}
+    controllable_generation: {{fraction: 0}}
+""",
+            encoding="utf-8",
+        )
+        build(load_config(config_file))
+    files = sorted((tmp_path / "out/instructions").glob("wave=*/*.parquet"))
+    pairs = [
+        pair
+        for file in files
+        for row in pq.read_table(file, columns=["pairs"], partitioning=None).to_pylist()
+        for pair in row["pairs"]
+    ]
+    low = [pair for pair in pairs if pair["reason"] == "judged_low"]
+    passed = [pair for pair in pairs if pair["accepted"]]
+    assert len(low) > 3
+    assert len(passed) > 3
+    assert {pair["score"] for pair in low} == {LOW_SCORE}
+    assert not any(pair["accepted"] for pair in low)
+    assert {pair["score"] for pair in passed} == {HIGH_SCORE}
+    assert {pair["score"] for pair in pairs if pair not in low and not pair["accepted"]} <= {None}
+    told = CliRunner().invoke(app, ["status", str(config_file), "--json"])
+    rejects = json.loads(told.stdout)["stages"]["instructions"]["counts"]["rejects"]
+    assert rejects["closed_ended_acoustic_level/judged_low"] == len(low)
 
 
 def test_a_job_whose_model_and_judge_run_in_a_server(server: str, finished_job: Job, tmp_path: Path) -> None:

@@ -38,10 +38,11 @@ def test_your_own_corpus(local_ray: None, demo_corpora: Path, tmp_path: Path, mo
     commands = [
         line.split("#")[0].split() for block in blocks("sh") for line in block.splitlines() if "mine.yaml" in line
     ]
-    assert [command[0] for command in commands] == [".venv/bin/sift-ray"] * 7
+    assert [command[0] for command in commands] == [".venv/bin/sift-ray"] * 9
     trained = ("models/align/es-", "TextGrids in grids")
     shown = ("rulers by equal_width", "open_ended, accepted")
-    ends = ("nothing was written", *["samples as Parquet in"] * 2, *trained, *shown)
+    looked_at = ("of 43 rules", "report/index.html")
+    ends = ("nothing was written", *["samples as Parquet in"] * 2, *looked_at, *trained, *shown)
     for command, end in zip(commands, ends, strict=True):
         result = runner.invoke(app, command[1:])
         assert result.exit_code == 0, result.output
@@ -51,8 +52,8 @@ def test_your_own_corpus(local_ray: None, demo_corpora: Path, tmp_path: Path, mo
 
 def test_sections_shown_can_be_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    shown = [block for block in blocks("yaml") if re.match("annotate:|bin:|instruct:", block)]
-    assert len(shown) == 4
+    shown = [block for block in blocks("yaml") if re.match("annotate:|bin:|instruct:|release:", block)]
+    assert len(shown) == 5
     Path("clips.tsv").touch()
     for block in shown:
         for file in re.findall(r"en: (\S+)}", re.sub(r"#.*", "", block)):

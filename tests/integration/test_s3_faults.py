@@ -50,6 +50,18 @@ def test_one_request_in_five_fails(seaweed: Seaweed) -> None:
 
 
 @pytest.mark.timeout(300)
+def test_an_answer_cut_in_its_middle_is_asked_for_again(seaweed: Seaweed) -> None:
+    """boto3 does not: what it retries is over when the answer's body begins."""
+    with faulty_proxy(seaweed.endpoint, seed=3) as proxy:
+        root = S3Root(f"s3://{seaweed.bucket}/cut", proxy.storage)
+        root.put("marker.json", b"{}" * 50_000)
+        proxy.methods, proxy.share = ("GET",), 0.6
+        for _ in range(20):
+            assert root.read("marker.json") == b"{}" * 50_000
+    assert proxy.cut["GET"] >= 5, proxy.faults
+
+
+@pytest.mark.timeout(300)
 def test_the_store_is_away_for_half_a_minute(seaweed: Seaweed) -> None:
     with faulty_proxy(seaweed.endpoint) as proxy:
         root = S3Root(f"s3://{seaweed.bucket}/away", proxy.storage)

@@ -9,10 +9,12 @@ import pytest
 import soundfile as sf
 
 from sift_ray.config import LabelConfig
+from sift_ray.config_file import parse_config
 from sift_ray.features.speaker_labels import label_identity
+from sift_ray.pipeline.build import annotate, plan
 from sift_ray.schema import SAMPLE_RATE
 
-from ..conftest import rows_of, run_stages
+from ..conftest import rows_of
 from ..features.test_speaker_labels import write_checkpoint
 from ..human_speech import recordings
 
@@ -35,7 +37,9 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def rows(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+def rows(
+    local_ray: None, models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, dict[str, Any]]:
     folder = tmp_path_factory.mktemp("labels")
     spoken = [recording for recording in recordings(10) if len(recording.samples) > SAMPLE_RATE]
     utterances = []
@@ -52,16 +56,19 @@ def rows(models: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> d
         {"column": "age", "model": str(models["age"]), "min_score": 1.0},
         {"column": "emotion", "model": str(models["emotion"]), "values": {"LABEL_0": "sad", "LABEL_1": "Happy"}},
     ]
-    config = f"""\
+    config = parse_config(
+        f"""\
 output: {folder / "out"}
 corpora: [{{type: manifest, name: prompts, path: {manifest}}}]
 annotate:
   error_budget: 1.0
   align: {{backend: none}}
   features: {{quality: none, room: none, pool: {{actors: [1, 1]}}, labels: {json.dumps(labels)}}}
-ray: {{num_cpus: 4}}
-"""
-    run_stages(config, folder, ("plan", "annotate"), {})
+""",
+        "labels.yaml",
+    )
+    plan(config)
+    annotate(config)
     found = {row["utterance_id"]: row for row in rows_of("annotations", folder / "out")}
     assert set(found) == {*GENDERS, UNUSABLE}
     return found

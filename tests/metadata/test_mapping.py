@@ -216,6 +216,14 @@ def test_nothing_known_is_an_empty_list(rulers: Rulers) -> None:
     assert made.to_pylist() == [[], []]
 
 
+@pytest.mark.parametrize(
+    ("transcript", "known"), [("...", False), ("?!", False), (" – ", False), ("7", True), ("É?", True)]
+)
+def test_a_transcript_without_a_word_is_not_known(rulers: Rulers, transcript: str, known: bool) -> None:
+    (facts,) = facts_of(table_of([{"corpus": "large", "language": "en", "transcript": transcript}]), rulers)
+    assert [fact.value for fact in facts if fact.key == "transcript"] == [transcript] * known
+
+
 def test_a_table_of_facts_reads_back_from_parquet(rulers: Rulers, tmp_path: Any) -> None:
     import pyarrow.parquet as pq
 

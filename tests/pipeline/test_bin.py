@@ -24,9 +24,10 @@ from sift_ray.pipeline.bin import (
     shared_out,
 )
 from sift_ray.pipeline.frozen_bins import gaps, measured_by, raise_if_measured_otherwise
+from sift_ray.pipeline.parquet_files import write_parquet
 from sift_ray.pipeline.plan import Plan
 from sift_ray.pipeline.session import RaySession
-from sift_ray.pipeline.waves import StaleOutputError, write_parquet
+from sift_ray.pipeline.waves import StaleOutputError
 from sift_ray.schema import ANNOTATIONS, MEASURES, conform
 from sift_ray.storage import LocalRoot, ShardInfo, WaveManifest, wave_folder, write_manifest
 

@@ -16,7 +16,7 @@ from sift_ray.config import DecodeConfig
 from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_uri import AudioUri, block_of
 from sift_ray.pipeline.decoding import address_order, decode_batch, read_blocks
-from sift_ray.pipeline.waves import write_parquet
+from sift_ray.pipeline.parquet_files import write_parquet
 from sift_ray.schema import UTTERANCES, conform
 from sift_ray.storage import LocalRoot
 

@@ -11,10 +11,12 @@ from sift_ray.instruct.prompts import judge_hash
 from sift_ray.instruct.requests import ACOUSTIC, OPEN_ENDED, Request
 from sift_ray.metadata.record import Fact
 from sift_ray.pipeline.instruct import Answering, data_file_hashes
-from sift_ray.schema import INSTRUCTIONS, LANGUAGES, REQUESTS
+from sift_ray.pipeline.wave_pieces import WAVE, piece_of
+from sift_ray.schema import INSTRUCTIONS, LANGUAGES, REQUESTS, TASKS
 
 from ..instruct.chat_server import ChatServer, chat, error, serving
 
+WAVE_OF_ALL = 7
 ANSWER = json.dumps({"q": "How fast does this person speak?", "a": "The person speaks very slowly."})
 
 
@@ -49,11 +51,13 @@ def answering(server: ChatServer, progress: Counted, **more: object) -> Answerin
 
 async def tables(actor: Answering, *requests: Request) -> list[pa.Table]:
     batch = pa.Table.from_pylist([one.to_row() for one in requests], schema=REQUESTS)
-    return [table async for table in actor(batch)]
+    return [table async for table in actor(piece_of(WAVE_OF_ALL, batch))]
 
 
 def answered(actor: Answering, *requests: Request) -> list[dict[str, object]]:
     (table,) = asyncio.run(tables(actor, *requests))
+    assert table.column(WAVE).to_pylist() == [WAVE_OF_ALL] * len(requests)
+    table = table.drop_columns([WAVE])
     assert table.schema.equals(INSTRUCTIONS)
     rows: list[dict[str, object]] = table.to_pylist()
     return rows
@@ -121,3 +125,23 @@ def test_the_actor_leaves_when_its_server_does(monkeypatch: pytest.MonkeyPatch) 
 def test_the_judges_prompts_are_among_what_the_stage_is_made_from() -> None:
     hashes = data_file_hashes()
     assert {hashes[f"prompts.judge.{language}"] for language in LANGUAGES} == {judge_hash(lang) for lang in LANGUAGES}
+
+
+@pytest.mark.parametrize(
+    ("section", "asked"),
+    [
+        pytest.param({}, ["smollm2"], id="all by the engine"),
+        pytest.param({"engine": "template"}, ["template"], id="all by templates"),
+        pytest.param({"tasks": {"open_ended": {"engine_share": 0.5}}}, ["smollm2", "template"], id="one task by both"),
+        pytest.param({"tasks": {task: {"engine_share": 0.0} for task in TASKS}}, ["template"], id="none by the engine"),
+        pytest.param({"tasks": {task: {"fraction": 0.0} for task in TASKS}}, ["template"], id="nothing is asked"),
+        pytest.param({"models": {"default": "smollm2", "open_ended": "big"}}, ["big", "smollm2"], id="two models"),
+        pytest.param(
+            {"models": {"default": "smollm2", "open_ended": "big"}, "tasks": {"open_ended": {"fraction": 0.0}}},
+            ["smollm2"],
+            id="a model without a task",
+        ),
+    ],
+)
+def test_only_models_that_may_be_asked_get_a_pool(section: dict[str, object], asked: list[str]) -> None:
+    assert InstructConfig.model_validate(section).models_asked() == asked

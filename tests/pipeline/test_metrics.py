@@ -6,7 +6,6 @@ import time
 import urllib.request
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -178,11 +177,6 @@ def test_a_label_has_few_values_and_no_paths() -> None:
         assert metrics.model_label(path) == "mine"
 
 
-@dataclass(frozen=True)
-class Waited(Generation):
-    waited_s: float = 0.0
-
-
 class Scripted:
     """An engine that gives what it was made with, one after the other, after a moment."""
 
@@ -205,7 +199,7 @@ class Scripted:
 
 def test_calls_tokens_and_waits_are_counted_and_errors_pass(told: Told) -> None:
     engine = Scripted(
-        Generation("a", "stop", 100, 80, 10), Waited("b", "stop", 50, 0, 5, 0.2), RequestFailed("too_long", "it is")
+        Generation("a", "stop", 100, 80, 10), Generation("b", "stop", 50, 0, 5, 0.2), RequestFailed("too_long", "it is")
     )
     metered = MeteredEngine(engine)
     prompt = Prompt((), 0, 8)
@@ -295,7 +289,7 @@ def test_a_nodes_agent_serves_what_its_workers_and_the_driver_count(local_ray: N
     def work() -> None:
         decode_batch(batch, DecodeConfig(), StorageConfig())
         metrics.count_requests([{"task": "a", "model": "m", "pairs": [pair(0, None)]}], lambda _: None)
-        asyncio.run(MeteredEngine(Scripted(Waited("b", "stop", 50, 20, 5, 0.2))).generate(Prompt((), 0, 8)))
+        asyncio.run(MeteredEngine(Scripted(Generation("b", "stop", 50, 20, 5, 0.2))).generate(Prompt((), 0, 8)))
 
     ray.get(ray.remote(work).remote())
     gauges = WaveGauges("test_metrics", 2)

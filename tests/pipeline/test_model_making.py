@@ -11,7 +11,7 @@ import ray
 from sift_ray.align.protocol import TrainingError
 from sift_ray.config import Config
 from sift_ray.pipeline import model_making
-from sift_ray.pipeline.model_making import MissingModel, _heard, _Made, make_models
+from sift_ray.pipeline.model_making import MissingModel, _heard, _Made, make_models, threads_each
 from sift_ray.pipeline.model_place import ModelPlace
 from sift_ray.pipeline.session import RaySession
 from sift_ray.storage import LocalRoot
@@ -21,6 +21,10 @@ def test_every_language_that_failed_is_told_and_every_clip_that_was_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Remote:
+        @classmethod
+        def options(cls, **_: Any) -> type["Remote"]:
+            return cls
+
         @staticmethod
         def remote(model: MissingModel, *_: Any) -> str:
             return model.language
@@ -33,6 +37,7 @@ def test_every_language_that_failed_is_told_and_every_clip_that_was_left_out(
     monkeypatch.setattr(model_making, "_make", Remote)
     monkeypatch.setattr(ray, "get", get)
     monkeypatch.setattr(RaySession, "ensure", lambda *_: None)
+    monkeypatch.setattr(RaySession, "cores", lambda *_: [2])
     config = Config(output=str(tmp_path), corpora=({"type": "demo", "path": str(tmp_path)},))
     models = [
         MissingModel(language, ModelPlace("f", f"models/align/{language}"), pa.table({}), 1.0, 1.0, {})
@@ -63,3 +68,19 @@ def test_a_worker_of_many_languages_says_each_thing_once(
             work(number)
     log.info("nobody listens")
     assert capsys.readouterr().err.splitlines() == ["line 0", "line 1", "line 2"]
+
+
+@pytest.mark.parametrize(
+    ("models", "cores", "threads"),
+    [
+        (1, [2], 2),
+        (5, [2], 1),
+        (1, [0, 64], 8),
+        (5, [0, 16, 16], 5),  # three on one node and two on the other
+        (3, [16, 16], 8),
+        (2, [4, 2], 2),
+        (1, [], 1),
+    ],
+)
+def test_trainings_share_the_cores_so_that_all_run_at_once(models: int, cores: list[int], threads: int) -> None:
+    assert threads_each(models, cores) == threads

@@ -34,17 +34,17 @@ def test_what_the_smallest_pools_need(tmp_path: Path) -> None:
         "annotate.align.pool={actors: [1, 1], num_cpus: 1}",
         "annotate.decode.pool={num_cpus: 0.5}",
     )
-    assert needs(job, "annotations") == (1 + 0.5 + 3 * 2 + 1, 0.75)
+    assert needs(job, "annotations") == (1.25 + 0.5 + 3 * 2 + 1, 0.75)
     assert needs(job, "release") == (1, 0)
     assert Ask("annotate.features.pool", 2, 0.25, 3) in asks(job, "annotations")
 
 
 def test_a_language_model_needs_its_gpus(tmp_path: Path) -> None:
     job = config(tmp_path, "instruct.pool={actors: [2, 4], num_gpus: 2}")
-    assert needs(job, "instructions") == (3, 4)
+    assert needs(job, "instructions") == (1.25 + 2, 4)
     two = config(tmp_path, "instruct.models={default: smollm2, open_ended: org/other}")
-    assert needs(two, "instructions") == (3, 2)
-    assert needs(config(tmp_path, "instruct.engine=template"), "instructions") == (1, 0)
+    assert needs(two, "instructions") == (2 * 1.25 + 2, 2)
+    assert needs(config(tmp_path, "instruct.engine=template"), "instructions") == (1.25 + 0.5, 0)
 
 
 def test_an_actor_fits_as_often_as_its_scarcest_resource_lets_it() -> None:
@@ -173,7 +173,7 @@ def on(head: Head, tmp_path: Path, *trials: list[str]) -> list[list[str]]:
 
 @pytest.mark.integration
 def test_a_cluster_started_by_hand_will_not_grow(tmp_path: Path) -> None:
-    with ray_head("--num-cpus=2", "--include-dashboard=false") as head:
+    with ray_head("--num-cpus=3", "--include-dashboard=false") as head:
         time.sleep(6)  # its monitor reports every 5 s
         (gpu, told), enough = on(head, tmp_path, ["instruct.pool.num_gpus=1"], ["instruct.engine=template"])
     assert gpu == "stops"

@@ -1,6 +1,11 @@
-"""The wave runner on a real local Ray: what it marks as done, and what it refuses to."""
+"""The stage runner on a real local Ray: what it marks as done, and what it refuses to."""
 
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Generator, Iterable, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +17,12 @@ import pytest
 import ray.data
 
 from sift_ray.config import Config
+from sift_ray.pipeline.preflight import TEMPLATE_CPUS, needs
 from sift_ray.pipeline.progress import Progress
 from sift_ray.pipeline.session import RaySession
+from sift_ray.pipeline.wave_flow import WAVES_UNDER_WAY, Flow
+from sift_ray.pipeline.wave_pieces import of_wave, open_piece
+from sift_ray.pipeline.wave_run import run_waves
 from sift_ray.pipeline.waves import (
     Budget,
     BudgetExceededError,
@@ -22,7 +31,6 @@ from sift_ray.pipeline.waves import (
     Stage,
     StaleOutputError,
     check_ingredients,
-    run_waves,
     table_digest,
 )
 from sift_ray.storage import LocalRoot, StorageError, WaveManifest, read_manifest
@@ -37,8 +45,31 @@ def stage(value: float = 1.0, **more: Any) -> Stage:
     return Stage("numbers", SCHEMA, {"value": value}, lambda t: {"status": {"ok": t.num_rows}}, **more)
 
 
-def rows(wave: int) -> pa.Table:
-    return pa.table({"unit_id": np.arange(wave * 1000, wave * 1000 + ROWS), "extra": ["x"] * ROWS})
+def rows(wave: int, count: int = ROWS) -> pa.Table:
+    return pa.table({"unit_id": np.arange(wave * 1000, wave * 1000 + count), "extra": ["x"] * count})
+
+
+@dataclass(frozen=True)
+class ReadNumbers:
+    """Reads some of a wave's rows, in pieces of ten."""
+
+    counts: dict[int, int] = field(default_factory=dict)  # of rows, where it is not ROWS
+    share: Callable[[pa.Table], pa.Table] = lambda table: table
+    seen: str | None = None  # a folder that gets a file for each wave that is read
+
+    def __call__(self, wave: int) -> tuple[Expected, Iterable[pa.Table]]:
+        if self.seen:
+            (Path(self.seen) / str(wave)).touch()
+        table = rows(wave, self.counts.get(wave, ROWS))
+        mine = self.share(table)
+        pieces = (mine.slice(start, 10) for start in range(0, mine.num_rows, 10))
+        return Expected(table.num_rows, table_digest(table)), pieces
+
+
+def valued(piece: pa.Table, value: float, change: Callable[[pa.Table], pa.Table]) -> pa.Table:
+    wave, table = open_piece(piece)
+    table = change(table.append_column("value", pa.array([value] * table.num_rows)))
+    return of_wave(wave, table)
 
 
 class Run:
@@ -48,21 +79,35 @@ class Run:
         self.root = LocalRoot(folder)
         self.started: list[int] = []
 
-    def __call__(
-        self, of: Stage, waves: int = 2, change: Callable[[pa.Table], pa.Table] = lambda t: t
-    ) -> list[WaveManifest]:
-        def start(wave: int, progress: Progress) -> tuple[ray.data.Dataset, Expected]:
-            self.started.append(wave)
-            table = rows(wave)
-            dataset = ray.data.from_arrow(table).repartition(4)
-            value = of.ingredients["value"]
-            dataset = dataset.map_batches(
-                lambda t: t.append_column("value", pa.array([value] * t.num_rows)), batch_format="pyarrow"
-            )
-            return dataset.map_batches(change, batch_format="pyarrow"), Expected(ROWS, table_digest(table))
+    def going(
+        self,
+        of: Stage,
+        waves: int = 2,
+        change: Callable[[pa.Table], pa.Table] = lambda t: t,
+        reading: Sequence[ReadNumbers] = (ReadNumbers(),),
+        wave_rows: int = ROWS,
+        then: Sequence[Callable[[ray.data.Dataset], ray.data.Dataset]] = (),
+        waiting: int = 0,
+    ) -> Generator[WaveManifest, None, None]:
+        def start(unfinished: Sequence[int]) -> list[Flow]:
+            self.started += unfinished
+            return [Flow(read, partial(go_on, step), waiting) for read, step in zip_longest(reading, then)]
+
+        def go_on(step: Any, pieces: ray.data.Dataset, progress: Progress) -> ray.data.Dataset:
+            return work(pieces, progress) if step is None else step(work(pieces, progress))
+
+        def work(pieces: ray.data.Dataset, progress: Progress) -> ray.data.Dataset:
+            each = partial(valued, value=of.ingredients["value"], change=change)
+            return pieces.map_batches(each, batch_size=1, batch_format="pyarrow")
 
         session = RaySession(Config(output=self.root.uri, corpora=({"type": "demo", "path": self.root.uri},)))
-        return list(run_waves(session, self.root, of, range(waves), start))
+        return run_waves(session, self.root, of, range(waves), start, wave_rows)
+
+    def __call__(self, of: Stage, *arguments: Any, **named: Any) -> list[WaveManifest]:
+        return list(self.going(of, *arguments, **named))
+
+    def files(self, wave: int) -> list[str]:
+        return [name for name in self.root.names(f"numbers/wave={wave:05d}") if name != "_MANIFEST.json"]
 
 
 @pytest.fixture
@@ -72,21 +117,24 @@ def run(tmp_path: Path) -> Run:
 
 def test_each_wave_is_written_whole_and_marked_last(run: Run) -> None:
     manifests = run(stage())
-    for wave, manifest in enumerate(manifests):
+    assert sorted(manifest.wave for manifest in manifests) == [0, 1]
+    for manifest in manifests:
+        wave = manifest.wave
         folder = Path(run.root.uri) / f"numbers/wave={wave:05d}"
         table = pq.read_table([folder / f.name for f in manifest.files], partitioning=None)
         assert table.schema.equals(SCHEMA)
         assert sorted(table["unit_id"].to_pylist()) == rows(wave)["unit_id"].to_pylist()
         assert manifest.rows == ROWS
         assert sum(f.rows for f in manifest.files) == ROWS
-        assert manifest.counts == {"status": {"ok": ROWS}}
+        assert manifest.counts["status"] == {"ok": ROWS}
+        assert sorted(f.name for f in manifest.files) == run.files(wave)
         assert (folder / "_MANIFEST.json").stat().st_mtime_ns >= max(
             (folder / f.name).stat().st_mtime_ns for f in manifest.files
         )
 
 
 def test_finished_waves_are_not_started_again(run: Run) -> None:
-    first = run(stage())
+    first = sorted(run(stage()), key=lambda manifest: manifest.wave)
     assert run(stage()) == first
     assert run.started == [0, 1]
 
@@ -98,13 +146,16 @@ def test_a_wave_without_its_manifest_is_deleted_and_run_again(run: Run) -> None:
     (folder / "part-99999.parquet").write_bytes(b"half a file of a killed run")
     after = run(stage())
     assert run.started == [0, 1, 1]
-    assert (after[1].rows, after[1].id_digest) == (before[1].rows, before[1].id_digest)
+    content = [{m.wave: (m.rows, m.id_digest, m.counts["status"]) for m in manifests} for manifests in (before, after)]
+    assert content[0] == content[1]
     assert not (folder / "part-99999.parquet").exists()
 
 
 @pytest.mark.parametrize("damage", ["gone", "cut short"])
 def test_a_wave_whose_file_is_damaged_is_run_again(run: Run, damage: str) -> None:
-    manifest = run(stage())[0]
+    run(stage())
+    manifest = read_manifest(run.root, "numbers", 0)
+    assert manifest is not None
     file = Path(run.root.uri) / "numbers/wave=00000" / manifest.files[0].name
     if damage == "gone":
         file.unlink()
@@ -145,9 +196,8 @@ def test_a_folder_that_is_not_ours_is_left_alone(run: Run) -> None:
 def test_rows_that_are_not_those_expected_leave_the_wave_undone(
     run: Run, change: Callable[[pa.Table], pa.Table]
 ) -> None:
-    with pytest.raises(LostRowsError):
-        run(stage(), change=lambda t: change(t) if pc.max(t["unit_id"]).as_py() >= 1000 else t)
-    assert read_manifest(run.root, "numbers", 0) is not None
+    with pytest.raises(LostRowsError, match=r"numbers wave 2 of 2"):
+        run(stage(), change=lambda t: change(t) if 1003 in t["unit_id"].to_pylist() else t)
     assert read_manifest(run.root, "numbers", 1) is None
 
 
@@ -169,7 +219,9 @@ def test_a_look_ahead_leaves_no_record_and_sees_other_ingredients(run: Run) -> N
 
 
 def test_a_foreign_wave_is_not_taken_for_ours(run: Run) -> None:
-    manifest = run(stage())[1]
+    run(stage())
+    manifest = read_manifest(run.root, "numbers", 1)
+    assert manifest is not None
     path = "numbers/wave=00001/_MANIFEST.json"
     run.root.put(path, manifest.model_copy(update={"fingerprint": "other"}).model_dump_json().encode())
     with pytest.raises(StaleOutputError, match="does not belong here"):
@@ -193,3 +245,123 @@ def test_an_error_in_a_worker_reaches_the_caller_and_leaves_the_wave_undone(run:
     with pytest.raises(Exception, match="the worker's own words"):
         run(stage(), change=fail)
     assert read_manifest(run.root, "numbers", 0) is None
+
+
+def test_waves_end_about_in_order_and_few_are_under_way(run: Run, tmp_path: Path) -> None:
+    seen = tmp_path / "seen"
+    seen.mkdir()
+    done, most = [], 0
+    for manifest in run.going(stage(), 14, slow, (ReadNumbers(seen=str(seen)),), wave_rows=ROWS):
+        done.append(manifest.wave)
+        most = max(most, len(list(seen.iterdir())) - len(done))
+    assert sorted(done) == list(range(14))
+    assert all(abs(wave - place) < WAVES_UNDER_WAY for place, wave in enumerate(done))
+    # (where little is left of them, one or two more may begin)
+    assert most <= WAVES_UNDER_WAY + 2
+
+
+def slow(table: pa.Table) -> pa.Table:
+    time.sleep(0.02)
+    return table
+
+
+def test_the_times_of_waves_add_up_to_the_stages(run: Run) -> None:
+    began = time.monotonic()
+    manifests = run(stage(), 3)
+    took = time.monotonic() - began
+    assert 0 < sum(manifest.seconds for manifest in manifests) <= took
+    for manifest in manifests:
+        held = manifest.counts["held"]
+        assert held["gpu_s"] == 0.0
+        assert 0 < held["cpu_s"] <= 6 * manifest.seconds + 0.01
+
+
+def test_waves_smaller_than_a_file_are_not_waited_for_in_vain(run: Run) -> None:
+    manifests = run(stage(), 30, wave_rows=5000)
+    assert sorted(manifest.wave for manifest in manifests) == list(range(30))
+
+
+@pytest.mark.timeout(180)
+def test_rows_that_fill_no_batch_are_not_waited_for_in_vain(run: Run) -> None:
+    def gather(dataset: ray.data.Dataset) -> ray.data.Dataset:
+        return dataset.map_batches(as_it_is, batch_size=256, batch_format="pyarrow", num_cpus=0.25)
+
+    counts = dict.fromkeys(range(9), 20)
+    assert len(run(stage(), 9, reading=[ReadNumbers(counts)], then=[gather], waiting=256)) == 9
+
+
+def as_it_is(batch: pa.Table) -> pa.Table:
+    return batch
+
+
+class AsItIs:
+    def __call__(self, batch: pa.Table) -> pa.Table:
+        return batch
+
+
+@pytest.mark.timeout(180)
+def test_the_cpus_that_a_stage_is_said_to_need_are_enough(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tasks(dataset: ray.data.Dataset) -> ray.data.Dataset:
+        return dataset.map_batches(as_it_is, batch_size=4, batch_format="pyarrow", num_cpus=TEMPLATE_CPUS)
+
+    def actors(dataset: ray.data.Dataset) -> ray.data.Dataset:
+        pool = ray.data.ActorPoolStrategy(min_size=1, max_size=1)
+        return dataset.map_batches(AsItIs, batch_size=4, batch_format="pyarrow", num_cpus=1, compute=pool)
+
+    instruct = {"tasks": {"open_ended": {"engine_share": 0.5}}, "pool": {"num_cpus": 1, "num_gpus": 0}}
+    config = Config(output="out", corpora=({"type": "demo", "path": "out"},), instruct=instruct)
+    cpus, _ = needs(config, "instructions")
+    options = ray.data.DataContext.get_current().execution_options
+    monkeypatch.setattr(options, "resource_limits", ray.data.ExecutionResources(cpu=cpus))
+    halves = [ReadNumbers(share=partial(share_of, rest=rest)) for rest in (0, 1)]
+    assert len(run(stage(), 3 * WAVES_UNDER_WAY, reading=halves, then=[tasks, actors])) == 3 * WAVES_UNDER_WAY
+
+
+def test_a_wave_that_nothing_goes_into_is_finished_too(run: Run) -> None:
+    manifests = {m.wave: m for m in run(stage(), 4, reading=(ReadNumbers({0: 0, 2: 0, 3: 7}),))}
+    assert [manifests[wave].rows for wave in range(4)] == [0, ROWS, 0, 7]
+    assert manifests[2].files == ()
+    assert run(stage(), 4) == [manifests[wave] for wave in range(4)]
+
+
+def test_a_stage_that_nothing_goes_into_is_finished(run: Run) -> None:
+    assert [m.rows for m in run(stage(), 2, reading=(ReadNumbers({0: 0, 1: 0}),))] == [0, 0]
+
+
+def test_several_flows_share_their_waves(run: Run) -> None:
+    even, odd = (partial(share_of, rest=rest) for rest in (0, 1))
+    manifests = run(stage(), 3, reading=(ReadNumbers(share=even), ReadNumbers(share=odd)))
+    for manifest in manifests:
+        folder = Path(run.root.uri) / f"numbers/wave={manifest.wave:05d}"
+        table = pq.read_table([folder / f.name for f in manifest.files], partitioning=None)
+        assert sorted(table["unit_id"].to_pylist()) == rows(manifest.wave)["unit_id"].to_pylist()
+
+
+def share_of(table: pa.Table, rest: int) -> pa.Table:
+    return table.filter(pa.array([unit % 2 == rest for unit in table["unit_id"].to_pylist()]))
+
+
+def test_files_are_of_about_the_size_that_is_wanted(run: Run) -> None:
+    manifests = run(stage(), 2, reading=(ReadNumbers({0: 400, 1: 400}),), wave_rows=100)
+    assert all(file.rows <= 110 for manifest in manifests for file in manifest.files)
+    assert sum(len(manifest.files) for manifest in manifests) <= 9
+
+
+def test_what_attempts_left_beside_a_waves_files_is_deleted_before_it_is_marked(run: Run) -> None:
+    def leave_a_file(table: pa.Table) -> pa.Table:
+        folder = Path(run.root.uri) / f"numbers/wave={table['unit_id'][0].as_py() // 1000:05d}"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "part-of-an-attempt.parquet").write_bytes(b"half")
+        return table
+
+    for manifest in run(stage(), change=leave_a_file):
+        assert run.files(manifest.wave) == sorted(file.name for file in manifest.files)
+
+
+def test_a_run_that_is_left_keeps_what_was_finished(run: Run) -> None:
+    with closing(run.going(stage(), 12, slow)) as manifests:
+        first = next(manifests)
+    assert read_manifest(run.root, "numbers", first.wave) == first
+    assert len(run(stage(), 12)) == 12
+    assert run.started.count(first.wave) == 1
+    assert run.started.count(11) == 2

@@ -360,6 +360,18 @@ def test_a_finished_job_tells_its_rates(job: LocalRoot) -> None:
     }
 
 
+def test_a_release_tells_its_bytes_by_format(job: LocalRoot) -> None:
+    files = {"parquet": {"bytes": 5_000}, "jsonl": {"bytes": 7_000}}
+    record = {"complete": True, "rows": {"train/open_ended/de": 100}, "files": files}
+    put_json(job, "release.json", record)
+    job.put("release/v-0/train/open_ended/de/part-00000.parquet", b"x" * 900)  # (of a version that is deleted soon)
+    assert rates_of_job(job, config_of(GPUS), 4, 2).bytes["release"] == 50
+    both = config_of(GPUS, release={"formats": ["jsonl", "parquet"]})
+    assert rates_of_job(job, both, 4, 2).bytes["release"] == 120
+    put_json(job, "release.json", record | {"files": {"parquet": files["parquet"]}})
+    assert rates_of_job(job, both, 4, 2).bytes["release"] == ROUND["sample_bytes"]
+
+
 def test_its_job_again_takes_what_it_took(job: LocalRoot) -> None:
     config = config_of(GPUS)
     corpus = planned_corpus(job)

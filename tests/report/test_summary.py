@@ -104,14 +104,16 @@ def test_complete_is_every_wave_of_every_stage_and_a_release(root: LocalRoot) ->
         wave(root, stage, 1, 15, 1.0, {})
     put_json(root, "release.json", {"complete": False})
     assert not summarise(root).complete
-    put_json(root, "release.json", {"complete": True, "rows": {"train/open_ended/de": 8}})
+    ingredients = {"release": {"formats": ["parquet", "jsonl"]}}
+    record = {"complete": True, "rows": {"train/open_ended/de": 8}, "ingredients": ingredients}
+    put_json(root, "release.json", record)
     summary = summarise(root)
     assert summary.complete
     told = as_json(summary)
     assert told["complete"] is True
     assert told["mix"]["open_ended"]["accepted"] == 8
     assert [row["rung"] for row in told["yields"]] == ["first", "retry", "template"]
-    assert "8 samples as Parquet in" in printed(root)
+    assert "8 samples as Parquet and JSON lines in" in printed(root)
 
 
 def test_what_is_left_goes_by_the_rate_of_the_finished_waves(root: LocalRoot) -> None:

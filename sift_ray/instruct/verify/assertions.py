@@ -28,6 +28,7 @@ CONTENT: Final = "closed_ended_content_level"
 OPEN: Final = "open_ended"
 WORD_ALIGN: Final = "closed_ended_word_align"
 COMPARISON: Final = "closed_ended_comparison"
+CONTROLLABLE: Final = "controllable_generation"
 _HERE: Final = Ref(0, 0, ((Place(),),))
 _BOTH: Final = Ref(0, 0, ((Place(0),), (Place(1),)))
 
@@ -76,7 +77,9 @@ def _check_whole(task: str, reading: Reading, known: Known, *, answer: bool) -> 
 
 def relations(reading: Reading) -> list[tuple[str, int]]:
     """Return the relations of a text, each with the index of its hit; a claim is none."""
-    claimed = {claim.hit.start for claim in reading.claims}
+    if reading.by_kind.keys().isdisjoint(RELATIONS):
+        return []
+    claimed = reading.claimed()
     return [
         (kind, index)
         for index, hit in enumerate(reading.hits)

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 
 from sift_ray.instruct.verify.claims import Claim, Reading, interpret
 from sift_ray.instruct.verify.known import Known, Place
-from sift_ray.instruct.verify.lexicon import Hit, Lexicon, Meaning, lexicon
+from sift_ray.instruct.verify.lexicon import Hit, Lexicon, Meaning, Meanings, lexicon
 from sift_ray.instruct.verify.text import Text, read, words
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.accents import accent_forms, display_names, language_cues
@@ -41,11 +41,7 @@ def interpret_with_accents(
         return interpret(text, words_, ignore, skip, context)
     taken = frozenset(i for hit in found for i in range(hit.start, hit.end))
     reading = interpret(text, words_, ignore, skip | taken, context)
-    for hit in found:
-        label = hit.meanings[0].label
-        reading.claims.append(Claim(hit, text.tokens[hit.start].sentence, (("accent", label),)))
-    reading.hits = sorted([*reading.hits, *found])
-    reading.claims.sort(key=lambda claim: claim.hit.start)
+    reading.add(found, (Claim(hit, text.tokens[hit.start].sentence, hit.meanings.strong) for hit in found))
     return reading
 
 
@@ -97,7 +93,7 @@ def _accent_hits(text: Text, words_: Lexicon, skip: frozenset[int], context: fro
         if not mine and not touching and known.vocabulary.issuperset(wording.run):
             continue
         label = known.accent_of[wording.run] if mine else wording.name
-        hits.append(Hit(start, end, (Meaning("claim", "accent", label),)))
+        hits.append(Hit(start, end, Meanings((Meaning("claim", "accent", label),))))
     return hits
 
 
@@ -106,17 +102,16 @@ def _named_accents(text: Text, words_: Lexicon, skip: frozenset[int], known: Kno
 
     What is quoted is one where it is all of the quotation, what repeats the transcript only where it stands alone.
     """
-    dictionary = _accent_words(words_.language)
-    own: dict[str, list[tuple[str, ...]]] = {}
-    for run in known.accent_of:
-        own.setdefault(run[0], []).append(run)
+    dictionary, own = _accent_words(words_.language), known.accent_words
+    if dictionary.keys().isdisjoint(text.words) and own.keys().isdisjoint(text.words):
+        return []
     tokens = text.tokens
     found: list[tuple[int, _Wording]] = []
     free_from = 0
-    for index, word in enumerate(text.words):
-        if index < free_from or (word not in dictionary and word not in own):
+    for index in [index for index, word in enumerate(text.words) if word in dictionary or word in own]:
+        if index < free_from:
             continue
-        first = tokens[index]
+        first, word = tokens[index], text.words[index]
         wordings = dictionary.get(word, [])
         if word in own:
             listed = {wording.run for wording in wordings}
@@ -147,6 +142,8 @@ def _names_language(run: Sequence[str], words_: Lexicon) -> bool:
 def check_languages(reading: Reading) -> None:
     """Refuse an accent given as a language: "The language is Irish"."""
     spoken: dict[int, set[str]] = {}
+    if all(claim.readings[0][0] != "accent" for claim in reading.claims):
+        return
     for hit in reading.with_kind("mention"):
         spoken.setdefault(reading.sentence(hit), set()).update(hit.keys("mention") & {"accent", "language"})
     for claim in reading.claims:
@@ -156,6 +153,8 @@ def check_languages(reading: Reading) -> None:
 
 def check_phonemes(answer: str, known: Known) -> list[Fact]:
     """Refuse phonetic writing that is not the utterance's; return the phonemes where there is some."""
+    if "/" not in answer and not _IPA.search(answer):
+        return []
     written = [match[1] for match in _SLASHED.finditer(answer)]
     rest = _SLASHED.sub(" ", answer)
     written += [part for part in rest.split() if _IPA.search(part)]
@@ -171,7 +170,9 @@ def check_phonemes(answer: str, known: Known) -> list[Fact]:
 
 def check_said(text: Text, reading: Reading, said: frozenset[int], lexicon: Lexicon, known: Known) -> None:
     """Refuse a word that carries unquoted transcript on and is not in it: "says I ate the pears" for apples."""
-    covered = {i for hit in reading.hits for i in range(hit.start, hit.end)}
+    if not said and not reading.with_kind("topic"):
+        return
+    covered = reading.covered()
     strange = {
         i
         for i, token in enumerate(text.tokens)

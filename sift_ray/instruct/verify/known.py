@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from sift_ray.instruct.verify.text import words
 from sift_ray.instruct.verify.verdict import Refused
@@ -20,10 +21,24 @@ class Place(NamedTuple):
     position: int = 0
 
 
-@functools.lru_cache(maxsize=64)
-def known_of(facts: tuple[Fact, ...], language: str) -> Known:
+SAID_RUN: Final = 3
+"""So many transcript words in a row count as said, unquoted too."""
+_KEPT: Final = 64
+
+_kept: OrderedDict[tuple[int, str], tuple[Sequence[Fact], Known]] = OrderedDict()
+
+
+def known_of(facts: Sequence[Fact], language: str) -> Known:
     """Return the facts of a request, read once for all its pairs; not to be changed."""
-    return Known(facts, language)
+    # by identity, as hashing a hundred facts takes long; they are kept, so that no others come to have their id
+    if not isinstance(facts, tuple):
+        return Known(facts, language)
+    key = id(facts), language
+    if (found := _kept.get(key)) is None:
+        found = _kept[key] = facts, Known(facts, language)
+        if len(_kept) > _KEPT:
+            _kept.popitem(last=False)
+    return found[1]
 
 
 @functools.lru_cache(maxsize=4096)
@@ -62,6 +77,17 @@ class Known:
         self.accent_of = {run: value for value in sorted(values) for run in accent_runs(value, language)}
         """The accent that each wording, a run of words, of a known one names."""
         self.accents = {" ".join(run): run for run in self.accent_of}
+        self.accent_words: dict[str, list[tuple[str, ...]]] = {}
+        """Those wordings by their first word."""
+        for run in self.accent_of:
+            self.accent_words.setdefault(run[0], []).append(run)
+        self.place_of = {fact: number for number, fact in enumerate(dict.fromkeys(facts))}
+        self._keys = {key for found in self.facts.values() for key in found}
+        self._spoken_at: dict[str, list[int]] = {}
+        for number, (_, part) in enumerate(self.spoken):
+            self._spoken_at.setdefault(part, []).append(number)
+        self.runs = {audio: self._runs(said) for audio, said in self.transcripts.items()}
+        """The runs of words of each transcript that count as said wherever they stand (see `SAID_RUN`)."""
 
     def get(self, place: Place, key: str) -> Fact | None:
         """Return the fact of `key` at `place`, None where it is unknown."""
@@ -69,7 +95,7 @@ class Known:
 
     def has(self, key: str) -> bool:
         """Say whether `key` is known anywhere."""
-        return any(key in facts for facts in self.facts.values())
+        return key in self._keys
 
     def check(self, place: Place, key: str, label: str, said: str) -> Fact:
         """Return the fact that a claim rests on.
@@ -100,13 +126,18 @@ class Known:
 
     def positions(self, run: Sequence[str]) -> list[tuple[int, ...]]:
         """Return the positions at which a run of words is spoken, one tuple for each time."""
-        size = len(run)
+        size, wanted = len(run), list(run)
         found = []
-        for i in range(len(self.spoken) - size + 1):
+        for i in self._spoken_at.get(wanted[0], ()) if wanted else ():
             part = self.spoken[i : i + size]
-            if [word for _, word in part] == list(run):
+            if [word for _, word in part] == wanted:
                 found.append(tuple(dict.fromkeys(position for position, _ in part)))
         return found
+
+    @staticmethod
+    def _runs(said: Sequence[str]) -> frozenset[tuple[str, ...]]:
+        size = min(SAID_RUN, len(said))
+        return frozenset(tuple(said[i : i + size]) for i in range(len(said) - size + 1) if size)
 
     def graded(self, key: str) -> Iterable[tuple[Place, Fact]]:
         """Yield every word's place and fact of `key`."""

@@ -74,20 +74,20 @@ def _runs(
     text = reading.text
     if phrases.keys().isdisjoint(text.words):
         return
-    claimed = {claim.hit.start for claim in reading.claims}
-    taken = {
-        i
-        for hit in reading.hits
-        if hit.start in claimed or "harmless" in hit.kinds()
-        for i in range(hit.start, hit.end)
-    }
-    for start, token in enumerate(text.tokens):
-        if token.quote >= 0 or start in taken:
-            continue
-        for run in phrases.get(token.text, ()):
+    for start in [start for start, word in enumerate(text.words) if word in phrases]:
+        for run in phrases[text.words[start]]:
             if tuple(text.words[start : start + len(run)]) == run:
-                yield start, run
+                if text.tokens[start].quote < 0 and not _is_taken(reading, start):
+                    yield start, run
                 break
+
+
+def _is_taken(reading: Reading, index: int) -> bool:
+    """Say whether a token is part of a claim or of a set phrase."""
+    claimed = reading.claimed()
+    return any(
+        hit.start <= index < hit.end and (hit.start in claimed or "harmless" in hit.kinds()) for hit in reading.hits
+    )
 
 
 def _raw(reading: Reading, start: int, run: tuple[str, ...]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Self
 
 from sift_ray.instruct.verify.text import Text, words
 from sift_ray.metadata.accents import accent_forms, display_names
@@ -44,34 +44,75 @@ class Meaning(NamedTuple):
     label: str = ""
 
 
+class Meanings(tuple[Meaning, ...]):
+    """All that a phrase can mean; their kinds and keys are looked up far more often than phrases are made."""
+
+    kinds: frozenset[str]
+    strong: tuple[tuple[str, str], ...]
+    """Keys and labels of what claims a category by itself."""
+    weak: tuple[tuple[str, str], ...]
+    """Those of what claims one where its key is spoken of."""
+    _keys: dict[tuple[str, ...], frozenset[str]]
+
+    def __new__(cls, meanings: Iterable[Meaning]) -> Self:
+        """Take the meanings, in their order."""
+        made = super().__new__(cls, meanings)
+        made.kinds = frozenset(meaning.kind for meaning in made)
+        made.strong = tuple((m.key, m.label) for m in made if m.kind == "claim")
+        made.weak = tuple((m.key, m.label) for m in made if m.kind == "short")
+        made._keys = {}
+        return made
+
+    def keys(self, kinds: tuple[str, ...]) -> frozenset[str]:
+        """The keys of the meanings of `kinds`."""
+        found = self._keys.get(kinds)
+        if found is None:
+            found = frozenset(meaning.key for meaning in self if meaning.kind in kinds and meaning.key)
+            self._keys[kinds] = found
+        return found
+
+
 class Hit(NamedTuple):
     """A recognised phrase: tokens `start` to `end` (exclusive) and what they can mean."""
 
     start: int
     end: int
-    meanings: tuple[Meaning, ...]
+    meanings: Meanings
 
     def kinds(self) -> frozenset[str]:
         """The kinds among the meanings."""
-        return _kinds(self.meanings)
+        return self.meanings.kinds
 
     def keys(self, *kinds: str) -> frozenset[str]:
         """The keys of the meanings of `kinds`."""
-        return _keys(self.meanings, kinds)
-
-
-@functools.lru_cache(maxsize=65_536)
-def _kinds(meanings: tuple[Meaning, ...]) -> frozenset[str]:
-    return frozenset(meaning.kind for meaning in meanings)
-
-
-@functools.lru_cache(maxsize=65_536)
-def _keys(meanings: tuple[Meaning, ...], kinds: tuple[str, ...]) -> frozenset[str]:
-    return frozenset(meaning.key for meaning in meanings if meaning.kind in kinds and meaning.key)
+        return self.meanings.keys(kinds)
 
 
 _LAST_ORDINAL: Final = 60
-_END = ""
+_END: Final = ""
+_WATCH: Final = frozenset({"watch"})
+
+
+class _Ends:
+    """What phrases that end at one node of a trie mean."""
+
+    __slots__ = ("_all", "_kept")
+
+    def __init__(self) -> None:
+        self._all: list[Meaning] = []
+        self._kept: dict[frozenset[str], Meanings] = {}
+
+    def add(self, meaning: Meaning) -> None:
+        """Add a meaning, once; not to be called any more after `without`."""
+        if meaning not in self._all:
+            self._all.append(meaning)
+
+    def without(self, ignore: frozenset[str]) -> Meanings:
+        """Return the meanings that are of no ignored kind."""
+        kept = self._kept.get(ignore)
+        if kept is None:
+            kept = self._kept[ignore] = Meanings(m for m in self._all if m.kind not in ignore)
+        return kept
 
 
 class Lexicon:
@@ -81,7 +122,6 @@ class Lexicon:
         self.language = wording.language
         self.wording = wording
         self._root: dict[str, Any] = {}
-        self._kept: dict[tuple[int, frozenset[str]], tuple[Meaning, ...]] = {}
         data = wording.data
         self.known: set[str] = set()
         self.telltale: set[str] = set()  # words that tell the language, but vouch for nothing
@@ -143,9 +183,7 @@ class Lexicon:
             node = self._root
             for part in parts:
                 node = node.setdefault(part, {})
-            found = node.setdefault(_END, [])
-            if meaning not in found:
-                found.append(meaning)
+            node.setdefault(_END, _Ends()).add(meaning)
 
     def _by_first(self, phrases_: Iterable[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
         """Return phrases as runs of words by their first word, the longest first."""
@@ -155,13 +193,6 @@ class Lexicon:
                 found.setdefault(run[0], []).append(run)
         return {first: tuple(runs) for first, runs in found.items()}
 
-    def _counting(self, end: list[Meaning], ignore: frozenset[str]) -> tuple[Meaning, ...]:
-        """Return the meanings at a node that are of no ignored kind; the trie does not change any more."""
-        kept = self._kept.get((id(end), ignore))
-        if kept is None:
-            kept = self._kept[id(end), ignore] = tuple(m for m in end if m.kind not in ignore)
-        return kept
-
     def scan(self, text: Text, ignore: frozenset[str], skip: frozenset[int] = frozenset()) -> list[Hit]:
         """Return the recognised phrases, longest first match, never overlapping.
 
@@ -170,34 +201,34 @@ class Lexicon:
             ignore: kinds of meanings that count for nothing here.
             skip: indices of tokens that are not looked at.
         """
-        tokens = text.tokens
+        tokens, words_, root = text.tokens, text.words, self._root
         hits = []
-        index, size = 0, len(tokens)
-        while index < size:
+        free_from, size = 0, len(tokens)
+        for index, word in enumerate(words_):
+            node = root.get(word)
+            if node is None or index < free_from:
+                continue
             token = tokens[index]
-            best: tuple[int, tuple[Meaning, ...]] | None = None
-            if token.quote < 0 and index not in skip:
-                node = self._root.get(token.text)
-                place = index
-                while node is not None:
-                    place += 1
-                    if (end := node.get(_END)) is not None:
-                        meanings = self._counting(end, ignore)
-                        # (a grade word and what a comma parts from it are not one phrase)
-                        crossing = best is not None and tokens[place - 1].clause != token.clause
-                        if meanings and not (crossing and all(m.kind == "watch" for m in meanings)):
-                            best = (place, meanings)
-                    if place >= size:
-                        break
-                    following = tokens[place]
-                    if following.sentence != token.sentence or following.quote >= 0 or place in skip:
-                        break
-                    node = node.get(following.text)
-            if best is None:
-                index += 1
-            else:
-                hits.append(Hit(index, best[0], best[1]))
-                index = best[0]
+            if token.quote >= 0 or index in skip:
+                continue
+            best: Meanings | None = None
+            place = index
+            while node is not None:
+                place += 1
+                if (ends := node.get(_END)) is not None:
+                    meanings = ends.without(ignore)
+                    # (a grade word and what a comma parts from it are not one phrase)
+                    if meanings and not (
+                        best is not None and meanings.kinds == _WATCH and tokens[place - 1].clause != token.clause
+                    ):
+                        best, free_from = meanings, place
+                if place >= size or (node := node.get(words_[place])) is None:
+                    break
+                following = tokens[place]
+                if following.sentence != token.sentence or following.quote >= 0 or place in skip:
+                    break
+            if best is not None:
+                hits.append(Hit(index, free_from, best))
         return hits
 
 

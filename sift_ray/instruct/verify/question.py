@@ -2,38 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
-from sift_ray.instruct.verify import wording
 from sift_ray.instruct.verify.assertions import COMPARISON, WORD_ALIGN, Asked, check
 from sift_ray.instruct.verify.claims import Claim, Reading, asked_meanings, grade_words_left
 from sift_ray.instruct.verify.known import Known
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon, lexicon
 from sift_ray.instruct.verify.relations import check_relation
+from sift_ray.instruct.verify.small_words import small_words
 from sift_ray.instruct.verify.text import Text, Token
 from sift_ray.instruct.verify.verdict import Refused
+from sift_ray.instruct.verify.word_forms import alike
 from sift_ray.metadata.categories import ATTRIBUTES
 
-_PLACE_OR_TIME: Final = {
-    "en": frozenset({"where", "when", "why"}),
-    "de": frozenset({"wo", "wohin", "woher", "wann", "warum", "weshalb", "wieso"}),
-    "fr": frozenset({"où", "quand", "pourquoi"}),
-    "it": frozenset({"dove", "quando", "perché"}),
-    "es": frozenset({"dónde", "adónde", "cuándo"}),
-}
-_REASONS: Final = {
-    "en": ("why",),
-    "de": ("warum", "weshalb", "wieso"),
-    "fr": ("pourquoi",),
-    "it": ("perché",),
-    "es": ("por qué",),
-}
 _COMPARING: Final = ("up", "down", "most", "least", "same", "differ", "rise", "fall")
 
 
 def is_question(source: str, text: Text, words: Lexicon) -> bool:
     """Say whether a text asks or instructs: it ends in a question mark, or begins with a word of request."""
-    own = [token.text for token in text.tokens if token.quote < 0]
+    own = text.own
     if source.rstrip(" \"'”»“").endswith("?"):
         return True
     return bool(own) and any(word in words.requests for word in own[:3])
@@ -59,8 +47,9 @@ def _alternatives(reading: Reading) -> dict[int, frozenset[str]]:
     In "clean or noisy" both are of the noise level, though "noisy" alone might be of the distortion.
     """
     found: dict[int, frozenset[str]] = {}
-    graded = [hit for hit in reading.hits if asked_meanings(hit)]
-    for either in reading.with_kind("either"):
+    offered = reading.with_kind("either")
+    graded = [hit for hit in reading.hits if asked_meanings(hit)] if offered else []
+    for either in offered:
         sentence = reading.sentence(either)
         before = [h for h in graded if h.start < either.start and reading.sentence(h) == sentence]
         after = [h for h in graded if h.start > either.start and reading.sentence(h) == sentence]
@@ -72,7 +61,8 @@ def _alternatives(reading: Reading) -> dict[int, frozenset[str]]:
     return found
 
 
-def _asked_hits(reading: Reading) -> set[int]:
+@functools.lru_cache(maxsize=4)
+def _asked_hits(reading: Reading) -> frozenset[int]:
     """Return the starts of hits that ask instead of claiming: "how high", "high or low", "a man or a woman"."""
     asked: set[int] = set()
     # (what is asked by degree has degrees: in "how does the man speak" the man is taken for granted)
@@ -84,9 +74,10 @@ def _asked_hits(reading: Reading) -> set[int]:
         if any(sentence == reading.sentence(hit) and start < hit.start for sentence, start in free):
             asked.add(hit.start)
     asked |= _alternatives(reading).keys()
-    return asked
+    return frozenset(asked)
 
 
+@functools.lru_cache(maxsize=4)
 def wanted(reading: Reading) -> frozenset[str]:
     """Return the keys that a question wants told; what it merely takes for granted ("the man") is none."""
     asking = _asked_hits(reading)
@@ -106,14 +97,13 @@ def wanted(reading: Reading) -> frozenset[str]:
 
 def asks_place_or_time(reading: Reading) -> bool:
     """Say whether a question has a word that asks where, when or why: of those, only what is said could tell."""
-    asking = _PLACE_OR_TIME[reading.language]
-    return any(token.text in asking for token in reading.text.tokens if token.quote < 0)
+    return not small_words(reading.language).questions.place_or_time.isdisjoint(reading.text.own)
 
 
 def asks_reason(reading: Reading) -> bool:
     """Say whether a question asks for a reason."""
-    own = " ".join(token.text for token in reading.text.tokens if token.quote < 0)
-    return any(f" {word} " in f" {own} " for word in _REASONS[reading.language])
+    own = f" {' '.join(reading.text.own)} "
+    return any(f" {word} " in own for word in small_words(reading.language).questions.reasons)
 
 
 def presumed_keys(reading: Reading) -> frozenset[str]:
@@ -126,11 +116,12 @@ def _opposed(reading: Reading, left: Hit, right: Hit) -> bool:
     return bool(asked_meanings(left) & asked_meanings(right)) and reading.words(left) != reading.words(right)
 
 
+@functools.lru_cache(maxsize=4)
 def is_polar(reading: Reading, words: Lexicon) -> bool:
     """Say whether a question asks for yes or no: no word of asking in it, and no "could you" in front."""
     if not reading.text.source.rstrip().endswith("?"):
         return False
-    own = [token.text for token in reading.text.tokens if token.quote < 0]
+    own = reading.text.own
     return words.questions.isdisjoint(own) and not " ".join(own[:4]).startswith(words.openings)
 
 
@@ -168,7 +159,7 @@ def check_question(
         hit.start
         for hit in reading.hits
         if polar
-        and (not affirmed or any(wording.alike(token.text, word) for token in _tokens(reading, hit) for word in told))
+        and (not affirmed or any(alike(token.text, word) for token in _tokens(reading, hit) for word in told))
         and (hit.keys("watch") | hit.keys("short") | hit.keys("claim")) & answered
     }
     for hit in grade_words_left(reading, strict=False):

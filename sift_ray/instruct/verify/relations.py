@@ -87,7 +87,7 @@ def check_relation(
         return []  # "plus aigu" of two words is the comparative, which is checked too
     if not audios and len(refs) == 1 and len(refs[0].places) == 1:
         kind = _EXTREMES.get(kind, kind)  # "la palabra con el tono más alto"
-    for key in relation_keys(reading, hit, kind, known):
+    for key in sorted(relation_keys(reading, hit, kind, known)):
         if kind in ("most", "least") and not audios:
             evidence += _extreme(key, kind, refs, known, said)
             continue

@@ -68,7 +68,7 @@ def check_tells(task: str, question: Reading, evidence: Sequence[Fact], known: K
 def check_mentions(reading: Reading, evidence: Sequence[Fact], known: Known) -> None:
     """Refuse an attribute that is spoken of and given no category."""
     rested = {fact.key for fact in evidence}
-    claimed = {claim.hit.start for claim in reading.claims}
+    claimed = reading.claimed()
     for hit in reading.with_kind("mention"):
         keys = hit.keys("mention")
         if hit.start in claimed or keys & _SELF_EVIDENT:

@@ -2,86 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Final
 
 from sift_ray.instruct.verify.claims import Reading
 from sift_ray.instruct.verify.known import Known
 from sift_ray.instruct.verify.lexicon import Lexicon
+from sift_ray.instruct.verify.small_words import Roles, small_words
 from sift_ray.instruct.verify.text import Token
 from sift_ray.instruct.verify.verdict import Refused
-from sift_ray.instruct.verify.wording import alike
+from sift_ray.instruct.verify.word_forms import alike
 
-
-class _Grammar(NamedTuple):
-    """A language's words that give roles away."""
-
-    who: frozenset[str]  # asks for a person; for the one who acts unless something else says otherwise
-    whom: frozenset[str]  # asks for another than the one who acts
-    what: frozenset[str]
-    towards: frozenset[str]  # stands before one to whom something is given, told or done
-    agent: frozenset[str]  # stands before the one who acts in a passive
-    passive: frozenset[str]
-    asking: frozenset[str] = frozenset()  # verbs behind "who" that a subject of its own follows
-    articles: frozenset[str] = frozenset()
-
-
-_CONTRACTED: Final = frozenset(("am", "im", "beim", "vom", "zum", "zur", "ins", "ans"))
-
-
-def _set(words: str) -> frozenset[str]:
-    return frozenset(words.split())
-
-
-_GRAMMAR: Final = {
-    "en": _Grammar(
-        who=_set("who"),
-        whom=_set("whom"),
-        what=_set("what"),
-        towards=_set("to for"),
-        agent=_set("by"),
-        passive=_set("is are was were been being be got"),
-        asking=_set("did does do has have had is are was were will would can could should"),
-        articles=_set("the a an my your his her its our their this that these those he she it they we you i"),
-    ),
-    "de": _Grammar(
-        who=_set("wer"),
-        whom=_set("wen wem"),
-        what=_set("was"),
-        towards=_set("dem meinem deinem seinem ihrem unserem eurem einem"),
-        agent=_set("von vom"),
-        passive=_set("wird werden wurde wurden worden"),
-    ),
-    "fr": _Grammar(
-        who=_set("qui"),
-        whom=frozenset(),
-        what=_set("que qu' quoi"),
-        towards=_set("à au aux pour"),
-        agent=_set("par"),
-        passive=_set("est sont était étaient été fut furent"),
-        articles=_set(
-            "le la les l' un une des mon ma mes ton ta tes son sa ses notre nos votre vos leur leurs ce cette"
-        ),
-    ),
-    "it": _Grammar(
-        who=_set("chi"),
-        whom=frozenset(),
-        what=_set("che cosa cos'"),
-        towards=_set("a al allo alla all' ai agli alle per"),
-        articles=_set("mio mia miei mie tuo tua tuoi tue suo sua suoi sue nostro nostra vostro vostra loro"),
-        agent=_set("da dal dallo dalla dall' dai dagli dalle"),
-        passive=_set("è sono era erano stato stata stati state viene vengono fu furono venne vennero"),
-    ),
-    "es": _Grammar(
-        who=_set("quién quiénes"),
-        whom=frozenset(),
-        what=_set("qué"),
-        towards=_set("a al para"),
-        agent=_set("por"),
-        passive=_set("es son fue fueron era eran sido"),
-    ),
-}
 _SHORT: Final = 2
 _LOOK_BACK: Final = 3
 """So many words before a word may be its preposition, its article and an adjective."""
@@ -106,7 +39,7 @@ def check_roles(answer: Reading, question: Reading, words: Lexicon, known: Known
     said = known.transcripts.get(0)
     if not said:
         return
-    found = _Shared(said, words, _GRAMMAR[words.language])
+    found = _shared(known, words)
     own = [token for token in answer.text.tokens if token.quote < 0]
     asked = [token for token in question.text.tokens if token.quote < 0]
     found.check_asked(asked, [token for token in own if token.sentence == own[0].sentence] if own else [])
@@ -116,10 +49,16 @@ def check_roles(answer: Reading, question: Reading, words: Lexicon, known: Known
             found.check_order([token for token in own if token.sentence == sentence])
 
 
+@functools.lru_cache(maxsize=64)
+def _shared(known: Known, words: Lexicon) -> _Shared:
+    """Return what is looked up of a transcript, once for all pairs of a request."""
+    return _Shared(known.transcripts[0], words, small_words(words.language).roles)
+
+
 class _Shared:
     """What texts share with a transcript."""
 
-    def __init__(self, said: Sequence[str], words: Lexicon, grammar: _Grammar) -> None:
+    def __init__(self, said: Sequence[str], words: Lexicon, grammar: Roles) -> None:
         self._said = said
         self._words = words
         self._grammar = grammar
@@ -221,7 +160,8 @@ class _Shared:
         index = own.index(token)
         ahead = {other.text for other in own[max(0, index - _LOOK_BACK) : index]}
         return any(
-            word in ahead and (word in _CONTRACTED or word in self._words.function_words - self._words.determiners)
+            word in ahead
+            and (word in self._grammar.contracted or word in self._words.function_words - self._words.determiners)
             for word in self._said[max(0, place - _LOOK_BACK) : place]
         )
 

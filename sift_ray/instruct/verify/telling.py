@@ -10,23 +10,14 @@ from sift_ray.instruct.verify.known import Known, Place
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon
 from sift_ray.instruct.verify.question import wanted
 from sift_ray.instruct.verify.references import Ref
+from sift_ray.instruct.verify.small_words import small_words
 from sift_ray.instruct.verify.text import Token
 from sift_ray.instruct.verify.verdict import Refused
-from sift_ray.instruct.verify.wording import alike
+from sift_ray.instruct.verify.word_forms import alike
 from sift_ray.metadata.record import Fact
 
 _NEAR: Final = 5
 """So many words around a negation are what it denies."""
-_TURNS: Final = {
-    "en": "first then next before followed later afterwards subsequently finally initially",
-    "de": "zuerst zunächst erst dann danach darauf daraufhin anschließend später bevor gefolgt",
-    "fr": "d'abord abord puis ensuite avant enfin suivi suivie",
-    "it": "prima dapprima inizio poi quindi infine seguito seguita successivamente",
-    "es": "primero principio antes luego finalmente continuación seguido seguida",
-}
-"""Words that tell of one speaker before the other."""
-_BACKWARDS: Final = "after following nach nachdem zuvor vorher après dopo después tras"
-"""Words that may tell of the later one first."""
 
 
 def spoken_words(reading: Reading, words: Lexicon, known: Known) -> list[Token]:
@@ -88,8 +79,9 @@ def _check_turns(reading: Reading, refs: Sequence[Ref]) -> None:
     people = {claim.hit.start for claim in reading.claims if claim.readings[0][0] == "gender"}
     audios = [ref.places[0].audio for ref in refs if ref.start in people]
     own = {token.text for token in reading.text.tokens if token.quote < 0}
+    words = small_words(reading.language).speakers
     if len(set(audios)) > 1 and (
-        not own.isdisjoint(_BACKWARDS.split()) or (audios[0] and not own.isdisjoint(_TURNS[reading.language].split()))
+        not own.isdisjoint(words.backwards) or (audios[0] and not own.isdisjoint(words.turns))
     ):
         raise Refused("ambiguous_claim", "one speaker is told of after the other: in which order?")
 

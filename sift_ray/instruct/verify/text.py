@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-_APOSTROPHES = re.compile("[’ʼ‘`´]")
+_APOSTROPHES: Final = "’ʼ‘`´"
 # English and German keep an apostrophe inside a word and part the genitive; Romance languages part elided words
-_GERMANIC = re.compile(r"\d+(?:[.,:]\d+)*%?\w*|'s\b|[^\W\d_]+(?:'(?!s\b)[^\W\d_]+)*")
-_ROMANCE = re.compile(r"\d+(?:[.,:]\d+)*%?\w*|(?:po|di)'|[^\W\d_]+'(?=[^\W\d_])|[^\W\d_]+")
+_GERMANIC = re.compile(r"(\d+(?:[.,:]\d+)*%?\w*|'s\b|[^\W\d_]+(?:'(?!s\b)[^\W\d_]+)*)")
+_ROMANCE = re.compile(r"(\d+(?:[.,:]\d+)*%?\w*|(?:po|di)'|[^\W\d_]+'(?=[^\W\d_])|[^\W\d_]+)")
 _WORDS: Final = {"en": _GERMANIC, "de": _GERMANIC, "fr": _ROMANCE, "it": _ROMANCE, "es": _ROMANCE}
 _QUOTES = re.compile(
     r"\"([^\"]*)\"|“([^”“\"]*)[”“\"]|„([^“”\"]*)[“”\"]|«([^»]*)»|»([^«]*)«|(?<!\w)'(?=\S)((?:[^']|'(?=\w))*)(?<=\S)'(?!\w)"
 )
+# (only where this is found can there be a quotation)
+_QUOTE_MARK = re.compile(r"[\"“„«»]|(?<!\w)'")
 # "3.ª palabra", "das 3. Wort": a full stop that ends no sentence
 _NUMBERED = re.compile(r"(?<=\d)\.(?=[ªº])")
 _NUMBERED_GERMAN = re.compile(r"\b(\d{1,2})\.(?= [Ww]ort\b)")
@@ -42,13 +44,17 @@ class Text:
     tokens: tuple[Token, ...]
     quotes: tuple[tuple[str, ...], ...]
     words: list[str]
+    own: list[str]  # those of them that stand in no quotation
 
 
 def normal(text: str) -> str:
     """Return `text` in NFC with plain apostrophes."""
-    if not text.isascii():
-        text = unicodedata.normalize("NFC", text)
-    return _APOSTROPHES.sub("'", text)
+    if text.isascii():
+        return text.replace("`", "'")
+    text = unicodedata.normalize("NFC", text)
+    for apostrophe in _APOSTROPHES:
+        text = text.replace(apostrophe, "'")
+    return text
 
 
 def words(text: str, language: str) -> list[str]:
@@ -57,40 +63,48 @@ def words(text: str, language: str) -> list[str]:
 
 
 def _plain(text: str, language: str) -> str:
-    plain = _NUMBERED.sub("", normal(text))
-    return _NUMBERED_GERMAN.sub(r"\1", plain) if language == "de" else plain
+    plain = normal(text)
+    if "º" in plain or "ª" in plain:
+        plain = _NUMBERED.sub("", plain)
+    return _NUMBERED_GERMAN.sub(r"\1", plain) if language == "de" and "ort" in plain else plain
 
 
 def read(text: str, language: str, boundaries: frozenset[str] = frozenset()) -> Text:
     """Tokenise `text`; `boundaries` are words that begin a new clause."""
     plain = _plain(text, language)
-    spans = [match.span() for match in _QUOTES.finditer(plain)]
+    spans = [match.span() for match in _QUOTES.finditer(plain)] if _QUOTE_MARK.search(plain) else []
     tokens: list[Token] = []
-    sentence = clause = 0
-    end, initial = 0, True
-    for match in _WORDS[language].finditer(plain):
-        gap = plain[end : match.start()]
-        end = match.end()
-        raw = match[0]
+    words_: list[str] = []
+    sentence = clause = end = 0
+    last = quote = -1  # the quotations that the word before stands in, and this one
+    initial = True
+    parts = _WORDS[language].split(plain)  # what is between the words, and the words, by turns
+    token_of = tuple.__new__  # (half the time of the class's own constructor)
+    for gap, raw in zip(parts[::2], parts[1::2], strict=False):
         lower = raw.lower()
-        quote = -1
         if spans:
-            quote = next((i for i, (a, b) in enumerate(spans) if a <= match.start() < b), -1)
-        if tokens:
-            # (a full stop inside a quotation does not end the sentence around it)
+            start = end + len(gap)
+            end = start + len(raw)
+            last, quote = quote, next((i for i, (a, b) in enumerate(spans) if a <= start < b), -1)
+        if words_:
             initial = False
-            if gap and gap != " " and not (quote >= 0 and tokens[-1].quote == quote):
+            # (a full stop inside a quotation does not end the sentence around it)
+            if gap and gap != " " and not (quote >= 0 and last == quote):
                 if _SENTENCE_END.search(gap):
                     sentence, clause, initial = sentence + 1, clause + 1, True
                 elif _CLAUSE_END.search(gap):
                     clause += 1
-            if quote < 0 and lower in boundaries:
-                clause += 1
-            if quote >= 0 and tokens[-1].quote != quote:
+            if quote < 0:
+                if lower in boundaries:
+                    clause += 1
+            elif last != quote:
                 initial = True
-        tokens.append(Token(lower, raw, sentence, clause, quote, initial))
+        tokens.append(token_of(Token, (lower, raw, sentence, clause, quote, initial)))
+        words_.append(lower)
+    if not spans:
+        return Text(plain, tuple(tokens), (), words_, words_)
     quoted = [tuple(t.text for t in tokens if t.quote == i) for i in range(len(spans))]
-    return Text(plain, tuple(tokens), tuple(quoted), [token.text for token in tokens])
+    return Text(plain, tuple(tokens), tuple(quoted), words_, [t.text for t in tokens if t.quote < 0])
 
 
 def find_run(needle: Sequence[str], hay: Sequence[str]) -> list[int]:

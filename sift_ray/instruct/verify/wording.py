@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from itertools import pairwise, zip_longest
 from typing import Final, NamedTuple
@@ -13,6 +14,7 @@ from sift_ray.instruct.verify.known import Known, Place
 from sift_ray.instruct.verify.lexicon import Lexicon
 from sift_ray.instruct.verify.text import Text, find_run, normal
 from sift_ray.instruct.verify.verdict import Refused
+from sift_ray.instruct.verify.word_forms import STEM, alike
 from sift_ray.metadata.record import Fact
 
 
@@ -30,12 +32,8 @@ OPEN: Final = Limits(220, 1600, 0.0)
 QUESTION: Final = Limits(70, 480, 0.5)
 PROMPT: Final = Limits(70, 480, 0.0)
 
-SAID_RUN: Final = 3
-_STEM: Final = 4
-_ENDING: Final = 3
-"""Words are forms of one if they begin alike: by so many letters at least, and by all but so many."""
+_RUN: Final = 4  # words in a row that a text should not have again and again
 _DOUBLED_LETTERS: Final = 5  # (shorter words may stand twice: "nous nous", "die die")
-"""So many transcript words in a row count as said, unquoted too."""
 
 _UNSEEN: Final = (
     r"\x00-\x08\x0b-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
@@ -45,6 +43,8 @@ _UNSEEN: Final = (
 _MARKUP: Final = re.compile(
     rf"^\s*[\W]*[aqAQ]\s*:|[{_UNSEEN}]|[<>]|&#?\w{{1,10}};|https?://|[{{}}\[\]`|\\]|_\w+_|\w_\w"
 )
+_SUSPECT: Final = re.compile(rf"[{_UNSEEN}<>&:{{}}\[\]`|\\_]")
+"""One of these is in all markup, and a lone class of characters is found several times as fast."""
 _WORD: Final = re.compile(r"\w+")
 
 
@@ -54,18 +54,21 @@ def check_form(source: str, text: Text, limits: Limits) -> None:
         raise Refused("length", "it has no words")
     if len(source) > limits.characters or len(text.tokens) > limits.words:
         raise Refused("length", f"{len(text.tokens)} words, {len(source)} characters: too long")
-    if match := _MARKUP.search(source):
+    if _SUSPECT.search(source) and (match := _MARKUP.search(source)):
         raise Refused("markup", f"{match[0]!r} is no part of prose")
-    unquoted = [token for token in text.tokens if token.quote < 0]
-    own = [token.text for token in unquoted]
-    runs = [tuple(own[i : i + 4]) for i in range(len(own) - 3)]
-    again = len(runs) - len(set(runs))
-    if again > max(3, len(runs) // 3) or (len(runs) > 3 and 2 * again >= len(runs)):
-        raise Refused("repetitive", "it repeats itself")
-    if any(
-        a.text == b.text and a.clause == b.clause and len(a.text) >= _DOUBLED_LETTERS for a, b in pairwise(unquoted)
-    ):
-        raise Refused("repetitive", "it repeats a word")
+    own = text.own
+    repeated = len(own) - len(set(own))
+    if repeated > _RUN:  # (each run that is there again takes its words with it)
+        runs = [tuple(own[i : i + _RUN]) for i in range(len(own) - _RUN + 1)]
+        again = len(runs) - len(set(runs))
+        if again > max(3, len(runs) // 3) or (len(runs) > 3 and 2 * again >= len(runs)):
+            raise Refused("repetitive", "it repeats itself")
+    if repeated and any(map(operator.eq, own, own[1:])):
+        unquoted = (token for token in text.tokens if token.quote < 0)
+        if any(
+            a.text == b.text and a.clause == b.clause and len(a.text) >= _DOUBLED_LETTERS for a, b in pairwise(unquoted)
+        ):
+            raise Refused("repetitive", "it repeats a word")
 
 
 def check_ends(text: Text, words: Lexicon) -> None:
@@ -78,8 +81,9 @@ def check_ends(text: Text, words: Lexicon) -> None:
 
 def check_signals(reading: Reading, kinds: tuple[tuple[str, str], ...], excused: frozenset[int] = frozenset()) -> None:
     """Refuse the first hit of a forbidden kind; `kinds` pairs kinds with the rule's slug, `excused` are starts."""
+    by_kind = reading.by_kind
     for kind, slug in kinds:
-        for hit in reading.with_kind(kind):
+        for hit in by_kind.get(kind, ()):
             if kind == "comparative" and hit.kinds() & {"up", "down", "most", "least"}:
                 continue  # (where those may not stand, they are forbidden by themselves)
             if hit.start not in excused and not any(m.kind in ("claim", "short") for m in hit.meanings):
@@ -88,6 +92,8 @@ def check_signals(reading: Reading, kinds: tuple[tuple[str, str], ...], excused:
 
 def check_numbers(reading: Reading, known: Known) -> None:
     """Refuse digits that the transcript does not hold."""
+    if not any(word[0].isdigit() for word in reading.text.words):
+        return
     for token in loose_tokens(reading):
         if token.text[0].isdigit() and token.text.rstrip(".,:%") not in known.vocabulary:
             raise Refused("number_not_in_transcript", f"{token.raw!r}")
@@ -117,11 +123,10 @@ def said_tokens(text: Text, known: Known) -> tuple[frozenset[int], list[Fact]]:
     own = text.words
     found: set[int] = set()
     evidence: list[Fact] = []
-    for audio, said in known.transcripts.items():
-        size = min(SAID_RUN, len(said))
-        if size == 0:
+    for audio, grams in known.runs.items():
+        if not grams:
             continue
-        grams = {tuple(said[i : i + size]) for i in range(len(said) - size + 1)}
+        size = len(next(iter(grams)))
         mine: set[int] = set()
         for i in range(len(own) - size + 1):
             if tuple(own[i : i + size]) in grams:
@@ -136,7 +141,7 @@ def said_tokens(text: Text, known: Known) -> tuple[frozenset[int], list[Fact]]:
 def check_names(reading: Reading, words: Lexicon, known: Known) -> None:
     """Refuse names that the transcript does not hold, as far as capitals tell them."""
     tokens = reading.text.tokens
-    covered = {i for hit in reading.hits for i in range(hit.start, hit.end)}
+    covered = reading.covered()
     german = words.language == "de"
     for index, token in enumerate(tokens):
         if token.quote >= 0 or index in covered or not token.raw[0].isupper():
@@ -199,18 +204,7 @@ def check_familiar(reading: Reading, words: Lexicon, allowed: frozenset[str], sh
 
 def _inflected(word: str, known: frozenset[str]) -> bool:
     """Say whether `word` looks like another form of a known one: "forgot", "forgotten"."""
-    return len(word) > _STEM and any(alike(word, other) for other in known)
-
-
-def alike(one: str, other: str) -> bool:
-    """Say whether two words may be forms of one: the same but for their endings."""
-    if one == other:
-        return True
-    if one[:1] != other[:1]:
-        return False
-    shorter, longer = sorted((len(one), len(other)))
-    stem = max(_STEM, longer - _ENDING)
-    return shorter >= stem and one[:stem] == other[:stem]
+    return len(word) > STEM and any(alike(word, other) for other in known)
 
 
 def squeezed(text: str) -> str:

@@ -1,0 +1,188 @@
+"""What the tasks and actors of a release do: look at waves, turn them into samples, hold the files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import ray
+from numpy.typing import NDArray
+
+from sift_ray.config_release import Format, ReleaseConfig
+from sift_ray.config_storage import StorageConfig
+from sift_ray.pipeline.waves import LostRowsError
+from sift_ray.release import survey as surveying
+from sift_ray.release.files import FolderWriter, Pieces, Written
+from sift_ray.release.held_out import SPEAKERS, seen_in
+from sift_ray.release.layout import Group
+from sift_ray.release.quotas import kept
+from sift_ray.release.samples import (
+    PAIR_FIELDS,
+    REQUEST_COLUMNS,
+    accepted_pairs,
+    compose,
+    named,
+    release_schema,
+)
+from sift_ray.release.survey import Choice, Survey
+from sift_ray.release.versions import base_of
+from sift_ray.schema import INSTRUCTIONS
+from sift_ray.storage import OutputRoot, read_table
+
+
+class WaveFiles(NamedTuple):
+    """The files of a wave: of its instructions, and of its annotations, which tell speakers (empty: they are gone)."""
+
+    instructions: list[str]
+    annotations: list[str]
+
+
+def _speakers(root: OutputRoot, files: WaveFiles) -> pa.Table | None:
+    if not files.annotations:
+        return None
+    return pa.concat_tables(read_table(root, file, list(SPEAKERS)) for file in files.annotations)
+
+
+def _leaves(root: OutputRoot, path: str, columns: Sequence[str]) -> pa.Table:
+    """Read columns, and parts of nested ones, which Parquet's plain reader can tell apart and a dataset's can't."""
+    with pq.ParquetFile(path, filesystem=root.filesystem) as file:
+        return file.read(columns=list(columns))
+
+
+@ray.remote
+def look(root: OutputRoot, waves: Sequence[WaveFiles], config: ReleaseConfig) -> Survey:
+    """Return the survey of some waves."""
+    surveys = []
+    for files in waves:
+        columns = surveying.columns(config)
+        tables = [_leaves(root, file, columns) for file in files.instructions]
+        if tables:
+            surveys.append(Survey.of(pa.concat_tables(tables), _speakers(root, files), config))
+    return Survey.merged(surveys, config)
+
+
+@ray.remote
+def merge(config: ReleaseConfig, *surveys: Survey) -> Survey:
+    """Return the survey of all their waves."""
+    return Survey.merged(surveys, config)
+
+
+@ray.remote(num_returns=2)
+def settle_all(config: ReleaseConfig, *surveys: Survey) -> tuple[Choice, Any]:
+    """Return the choice for every wave, and apart from it what the driver must know: counts alone."""
+    survey = Survey.merged(surveys, config)
+    choice, rows, labels = surveying.settle(survey, config)
+    return choice, (survey.rows, rows, survey.held_out.counts(), labels)
+
+
+@ray.remote
+def explode(
+    root: OutputRoot,
+    files: WaveFiles,
+    lanes: Mapping[tuple[str, str], int],
+    writers: int,
+    config: ReleaseConfig,
+    choice: Choice,
+) -> list[Any]:
+    """Return generators and data sources, and then for each writer its groups of the wave's samples."""
+    parts: list[dict[Group, pa.Table]] = [{} for _ in range(writers)]
+    generators: Counter[str] = Counter()
+    sources: set[str] = set()
+    heard = []
+    instructions = _samples_columns(root, files.instructions)
+    for task, order in _by_task(instructions):
+        requests = named(instructions.drop_columns(["pairs"]).take(pa.array(order)), task, config)
+        pairs = kept(accepted_pairs(instructions, task, order, requests), task, config, choice.taken)
+        heard.append(pairs.select(["split", "audio_uris"]))
+        generators.update(_counts(pairs["generator"]))
+        sources.update(pairs["data_source"].unique().to_pylist())
+        samples = compose(pairs, task, config)
+        for split, language, start, count in _runs(samples):
+            group = Group(split, task, language)
+            parts[lanes[task, language]][group] = samples.slice(start, count)
+    if heard:
+        choice.held_out.check(seen_in(pa.concat_tables(heard), _speakers(root, files)), files.instructions[0])
+    return [(dict(generators), sources), *parts]
+
+
+def _samples_columns(root: OutputRoot, files: Sequence[str]) -> pa.Table:
+    """Read what samples are made of."""
+    columns = [*REQUEST_COLUMNS, *(f"pairs.list.element.{name}" for name in (*PAIR_FIELDS, "accepted"))]
+    tables = [_leaves(root, file, columns) for file in files]
+    return pa.concat_tables(tables).combine_chunks() if tables else INSTRUCTIONS.empty_table()
+
+
+def _by_task(instructions: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:
+    """Yield each task with its rows' numbers, sorted by split, language and unit."""
+    keys = [(name, "ascending") for name in ("task", "split", "language", "unit_id")]
+    order = pc.sort_indices(instructions.drop_columns(["pairs"]), keys).to_numpy().astype(np.int64)
+    start = 0
+    for task, count in sorted(_counts(instructions["task"]).items()):
+        yield task, order[start : start + count]
+        start += count
+
+
+def _runs(samples: pa.Table) -> Iterator[tuple[str, str, int, int]]:
+    """Yield split and language of each run of rows alike in both, where it starts and its length."""
+    groups = samples.group_by(["split", "language"], use_threads=False).aggregate([([], "count_all")])
+    start = 0
+    for split, language, count in sorted(zip(*(column.to_pylist() for column in groups.columns), strict=True)):
+        yield split, language, start, count
+        start += count
+
+
+def _counts(column: pa.ChunkedArray) -> dict[str, int]:
+    return {entry["values"]: entry["counts"] for entry in column.value_counts().to_pylist()}
+
+
+class GroupWriters:
+    """Holds the open files of some groups, in every format."""
+
+    def __init__(
+        self, root: OutputRoot, version: str, rows: Mapping[Group, int], config: ReleaseConfig, audio: StorageConfig
+    ) -> None:
+        self._next = 0
+        pieces = self._pieces(config, audio)
+        schema = release_schema(config)
+        self._folders = {
+            (form, group): FolderWriter(
+                root,
+                f"{base_of(form, config.formats)}/{version}",
+                group,
+                form,
+                schema,
+                rows=count,
+                file_mb=config.file_mb,
+                pieces=pieces,
+            )
+            for form in config.formats
+            for group, count in rows.items()
+        }
+
+    @staticmethod
+    def _pieces(config: ReleaseConfig, audio: StorageConfig) -> Pieces | None:
+        if config.audio != "embedded":
+            return None
+        from sift_ray.release.embedded import with_audio
+
+        return with_audio(audio)
+
+    def append(self, wave: int, groups: Mapping[Group, pa.Table]) -> None:
+        """Append a wave's samples, after those of the wave before."""
+        if wave != self._next:
+            raise LostRowsError(f"release: wave {wave} came when it was wave {self._next}'s turn")
+        for (_, group), folder in self._folders.items():
+            if group in groups:
+                folder.write(groups[group])
+        self._next += 1  # (last: after a write that failed nothing more may come, nor be closed as if it were whole)
+
+    def finish(self, waves: int) -> dict[tuple[Format, Group], Written]:
+        """Close all files, after so many waves; return what lies there."""
+        if waves != self._next:
+            raise LostRowsError(f"release: {waves} waves were to come, and {self._next} did")
+        return {key: folder.close() for key, folder in self._folders.items()}

@@ -1,0 +1,77 @@
+"""How much memory a job's processes took at most, by kind of process, read while it runs."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+import psutil
+
+GIB: Final = 2**30
+EVERY_S: Final = 2.0
+"""Seconds between two readings, which take a few per cent of a core; what comes and goes between them is not seen."""
+
+DRIVER: Final = "driver"
+WORKER: Final = "the largest Ray worker"
+WORKERS: Final = "all Ray workers"
+STORE: Final = "raylet with its object store (RSS)"
+OTHERS: Final = "Ray's other processes"
+ALL: Final = "all processes"
+
+Peaks = dict[str, float]
+"""Bytes by kind of process: PSS, which counts a page that several processes map as a part for each; one is RSS."""
+
+
+@contextmanager
+def peaks_while(pid: int) -> Iterator[Peaks]:
+    """Read the memory of a process and of all below it until the block is left; the peaks are what is yielded."""
+    peaks: Peaks = {}
+    over = threading.Event()
+
+    def watch() -> None:
+        while not over.wait(EVERY_S):
+            for kind, size in _reading(pid).items():
+                peaks[kind] = max(peaks.get(kind, 0.0), size)
+
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield peaks
+    finally:
+        over.set()
+        thread.join()
+
+
+def _reading(pid: int) -> Peaks:
+    sums = dict.fromkeys((DRIVER, WORKER, WORKERS, STORE, OTHERS, ALL), 0.0)
+    for process in _family(pid):
+        try:
+            name, memory = _title(process), process.memory_full_info()
+        except psutil.Error:
+            continue  # (it has ended)
+        sums[ALL] += memory.pss
+        if process.pid == pid:
+            sums[DRIVER] = memory.pss
+        elif name.startswith("ray::"):
+            sums[WORKER] = max(sums[WORKER], memory.pss)
+            sums[WORKERS] += memory.pss
+        elif name.endswith("/raylet"):
+            sums[STORE] += memory.rss
+        else:
+            sums[OTHERS] += memory.pss
+    return sums
+
+
+def _family(pid: int) -> list[psutil.Process]:
+    try:
+        head = psutil.Process(pid)
+        return [head, *head.children(recursive=True)]
+    except psutil.Error:
+        return []
+
+
+def _title(process: psutil.Process) -> str:
+    command = process.cmdline()
+    return command[0] if command else ""

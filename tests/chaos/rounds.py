@@ -1,0 +1,152 @@
+"""Rounds of the long form: a build with an output of its own, and faults that are drawn for it."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from signal import SIGSEGV
+from typing import Final
+
+from sift_ray.report.summary import summarise
+from sift_ray.storage import LocalRoot, OutputRoot, open_root
+
+from ..faulty_proxy import FaultyProxy
+from ..ray_head import Head
+from ..seaweed import Seaweed
+from .build import Build, Outcome, Strike, survive
+from .cluster import NODE_CPUS
+from .content import content_by_id
+from .job import job_config
+from .moments import STAGES, Moment, after_mark, any_time, before_mark
+from .processes import runs_actor
+from .strikes import AddNode, JumpClock, KillDriver, KillNode, KillWorker, StoreAway, Twin
+
+PATIENCE_S: Final = 420.0
+_SPARE_RUNS: Final = 4  # that may fail by a fault that the command does not survive, such as a store that is away
+_AWAY_S: Final = (2.0, 40.0)
+_NODE_LATE_S: Final = (0.0, 20.0)
+_SHARES: Final = (0.0, 0.1, 0.2)
+_HOURS: Final = (-2.0, 0.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Arena:
+    """What all rounds share.
+
+    Attributes:
+        folder: for configs, logs and outputs on disk.
+        corpora: the demo's.
+        expected: the content of the undisturbed release.
+        clock: the file by which clocks are shifted.
+    """
+
+    folder: Path
+    head: Head
+    store: Seaweed
+    proxy: FaultyProxy
+    corpora: Path
+    expected: dict[str, str]
+    clock: Path
+
+
+def play(arena: Arena, number: int, dice: random.Random) -> tuple[str, Outcome]:
+    """Play one round; return what it was and how it went.
+
+    Raises:
+        AssertionError: the release is not that of an undisturbed build, or the build did not come to an end.
+    """
+    in_store = dice.random() < 0.5
+    arena.proxy.share = dice.choice(_SHARES) if in_store else 0.0
+    strikes = draw(arena, dice, in_store)
+    name = f"round-{number}"
+    output = f"s3://{arena.store.bucket}/{name}" if in_store else str(arena.folder / name / "out")
+    section = f"storage: {{endpoint_url: '{arena.proxy.endpoint}'}}\n" if in_store else ""
+    root = open_root(output, arena.store.storage if in_store else None)
+    build = build_on(arena.head, arena.folder / name, root, job_config(output, arena.corpora, section))
+    what = f"{'in the store' if in_store else 'on disk'}, {arena.proxy.share:.0%} of requests fail"
+    try:
+        outcome = survive(build, strikes, runs=len(strikes) + _SPARE_RUNS, patience_s=PATIENCE_S, all_fall=False)
+    finally:
+        arena.clock.unlink(missing_ok=True)
+        arena.proxy.down, arena.proxy.share = False, 0.0
+    compare(build.root, arena.expected)
+    shutil.rmtree(arena.folder / name)
+    return what, outcome
+
+
+def build_on(head: Head, folder: Path, root: OutputRoot, config: str) -> Build:
+    """Return the command of a job on a cluster; its config and log lie in `folder`, which is made."""
+    folder.mkdir()
+    (folder / "job.yaml").write_text(config)
+    return Build(
+        folder / "job.yaml",
+        root,
+        folder / "log",
+        environment={**head.environment, "RAY_ADDRESS": head.address},
+        sessions=lambda: [node.session for node in head.nodes],
+    )
+
+
+def undisturbed(head: Head, folder: Path, corpora: Path) -> Outcome:
+    """Build once without a fault, into `folder`/out.
+
+    Raises:
+        AssertionError: it fails.
+    """
+    root = LocalRoot(folder / "out")
+    return survive(build_on(head, folder, root, job_config(root.uri, corpora)), [], runs=1, patience_s=PATIENCE_S)
+
+
+def compare(root: OutputRoot, expected: dict[str, str]) -> None:
+    """Check that a release is complete and, row for row, as expected.
+
+    Raises:
+        AssertionError: it is not.
+    """
+    assert summarise(root).complete
+    found = content_by_id(root)
+    lost, more = sorted(set(expected) - set(found)), sorted(set(found) - set(expected))
+    other = sorted(name for name in set(found) & set(expected) if found[name] != expected[name])
+    assert found == expected, f"lost {lost[:5]}, too many {more[:5]}, changed {other[:5]}"
+
+
+def draw(arena: Arena, dice: random.Random, in_store: bool) -> list[Strike]:
+    """Draw two to five faults, in the order in which their moments come."""
+    moments = [(place, edge) for place in range(len(STAGES)) for edge in ("before", "after")]
+    drawn = sorted(dice.choices(range(len(moments)), k=dice.randint(2, 5)))
+    strikes: list[Strike] = []
+    for place, edge in (moments[number] for number in drawn):
+        strikes += dice.choice(_kinds(arena, dice, STAGES[place], edge, in_store))()
+    return strikes
+
+
+def _kinds(
+    arena: Arena, dice: random.Random, stage: str, edge: str, in_store: bool
+) -> list[Callable[[], list[Strike]]]:
+    """Return what makes each kind of fault at a mark of a stage; a node that is lost brings one that is added."""
+    moment: Moment = before_mark(stage) if edge == "before" else after_mark(stage)
+    where = f"{edge} a mark of {stage}"
+    kinds: list[Callable[[], list[Strike]]] = [
+        lambda: [KillDriver(f"driver killed {where}", moment)],
+        lambda: [KillWorker(f"worker killed {where}", moment, dice=dice)],
+        lambda: [KillWorker(f"worker segfaults {where}", moment, number=SIGSEGV, dice=dice)],
+        lambda: [KillWorker(f"actor killed {where}", moment, runs_actor, dice=dice)],
+        lambda: [
+            KillNode(f"node killed {where}", moment, arena.head),
+            AddNode("node added", any_time, arena.head, NODE_CPUS, dice.uniform(*_NODE_LATE_S)),
+        ],
+        lambda: [JumpClock(f"clock set {where}", moment, arena.clock, 3600 * dice.choice(_HOURS))],
+        lambda: [Twin(f"started a second time {where}", moment)],
+    ]
+    if in_store:
+        kinds.append(lambda: [StoreAway(f"store away {where}", moment, arena.proxy, dice.uniform(*_AWAY_S))])
+    return kinds
+
+
+def restore(arena: Arena, nodes: int) -> None:
+    """Bring the cluster back to its number of nodes (a round may end before a lost one was replaced)."""
+    if (missing := nodes - len(arena.head.nodes)) > 0:
+        arena.head.add_nodes(missing, NODE_CPUS)
