@@ -165,7 +165,7 @@ CorpusConfig = Annotated[
 class DecodePool(Section):
     """Resources of a decoding task; there are as many as the cluster has room for."""
 
-    num_cpus: float = Field(1.0, gt=0)
+    num_cpus: float = Field(0.9, gt=0)  # (and so the smallest pools of all steps fit on four CPUs)
     batch_rows: int = Field(16, ge=1)
 
 

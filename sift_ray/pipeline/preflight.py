@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 TEMPLATE_CPUS: Final = 0.5
 """Of a task that answers from templates."""
+WAVES_CPUS: Final = 1.05
+"""Of each way through a stage: one cuts waves into pieces, and the steps that read and write take next to none."""
 _ANSWER_S: Final = 30.0  # the autoscaler looks up every 5 s
 _STAGE_KEYS: Final = {
     "annotations": "annotate.decode.pool, annotate.features.pool and annotate.align.pool",
@@ -66,8 +68,7 @@ class Ask:
 def asks(config: Config, stage: str) -> list[Ask]:
     """Return what a stage (by its folder's name) needs at once, at its smallest pools."""
     models = config.instruct.models_asked() if stage == "instructions" else []
-    # a whole CPU cuts waves into pieces, of each way through the stage; what reads and writes takes next to none
-    cpus = 1.25 if stage in _STAGE_KEYS else 1.0
+    cpus = WAVES_CPUS if stage in _STAGE_KEYS else 1.0
     needed = [Ask("reading and writing", cpus, count=max(1, len(models)))]
     if stage == "annotations":
         needed.append(Ask("annotate.decode.pool", config.annotate.decode.pool.num_cpus))

@@ -161,7 +161,7 @@ def _limit(config: RayConfig) -> None:
     context.execution_no_progress_timeout_s = config.no_progress_timeout_s
     # Ray Data sets resources aside for the steps in order, and the last go without where they run out; but the first
     # wait for waves to end. So little beyond what each needs is set aside.
-    context.op_resource_reservation_ratio = 0.1
+    context.op_resource_reservation_ratio = 0.02
     # (it advises to ask for memory in a call that is ours, not the user's)
     context.issue_detectors_config.high_memory_detector_config.detection_time_interval_s = -1
     if not terminal:

@@ -13,7 +13,7 @@ import pytest
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
 from sift_ray.pipeline import preflight
-from sift_ray.pipeline.preflight import Ask, ClusterError, asks, needs, short_of
+from sift_ray.pipeline.preflight import WAVES_CPUS, Ask, ClusterError, asks, needs, short_of
 
 from ..ray_head import Head, ray_head
 
@@ -34,17 +34,22 @@ def test_what_the_smallest_pools_need(tmp_path: Path) -> None:
         "annotate.align.pool={actors: [1, 1], num_cpus: 1}",
         "annotate.decode.pool={num_cpus: 0.5}",
     )
-    assert needs(job, "annotations") == (1.25 + 0.5 + 3 * 2 + 1, 0.75)
+    assert needs(job, "annotations") == (pytest.approx(WAVES_CPUS + 0.5 + 3 * 2 + 1), 0.75)
     assert needs(job, "release") == (1, 0)
     assert Ask("annotate.features.pool", 2, 0.25, 3) in asks(job, "annotations")
 
 
+def test_a_job_without_settings_fits_on_four_cpus(tmp_path: Path) -> None:
+    assert needs(config(tmp_path), "annotations") <= (4, 0)
+    assert needs(config(tmp_path, "instruct.engine=template"), "instructions") <= (4, 0)
+
+
 def test_a_language_model_needs_its_gpus(tmp_path: Path) -> None:
     job = config(tmp_path, "instruct.pool={actors: [2, 4], num_gpus: 2}")
-    assert needs(job, "instructions") == (1.25 + 2, 4)
+    assert needs(job, "instructions") == (WAVES_CPUS + 2, 4)
     two = config(tmp_path, "instruct.models={default: smollm2, open_ended: org/other}")
-    assert needs(two, "instructions") == (2 * 1.25 + 2, 2)
-    assert needs(config(tmp_path, "instruct.engine=template"), "instructions") == (1.25 + 0.5, 0)
+    assert needs(two, "instructions") == (2 * WAVES_CPUS + 2, 2)
+    assert needs(config(tmp_path, "instruct.engine=template"), "instructions") == (WAVES_CPUS + 0.5, 0)
 
 
 def test_an_actor_fits_as_often_as_its_scarcest_resource_lets_it() -> None:

@@ -19,7 +19,7 @@ def config(tmp_path: Path, *overrides: str) -> Config:
 @pytest.mark.integration
 def test_too_much_is_refused_at_once_instead_of_waiting_for_ever(local_ray: None, tmp_path: Path) -> None:
     greedy = config(tmp_path, "annotate.features.pool.num_cpus=64", "instruct.engine=template")
-    with pytest.raises(ClusterError, match=r"annotations needs at least 67 CPUs, and the cluster has 6"):
+    with pytest.raises(ClusterError, match=r"annotations needs at least 66.95 CPUs, and the cluster has 6"):
         RaySession(greedy).ensure("annotations")
 
 
