@@ -1,7 +1,7 @@
 """`sift-ray`: one command a stage, thin over `sift_ray.pipeline.build`.
 
-Exit codes: 0 everything asked for is complete; 1 the job failed; 2 the config or the command line is wrong; 130
-interrupted.
+Exit codes: 0 everything asked for is complete; 1 the job failed; 2 the config or the command line is wrong; 3 and 4
+`validate` found errors, or with `--strict` warnings; 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import Annotated
 import typer
 
 from sift_ray import __version__
+from sift_ray.cli_evaluate import evaluating
 from sift_ray.cli_options import CONFIG_WRONG, JOB_FAILED, ConfigPath, Debug, Overrides, console, told
+from sift_ray.cli_predict import predicting
 from sift_ray.cli_publish import publishing
 from sift_ray.cli_reports import reports
 from sift_ray.config import Config
@@ -138,6 +140,8 @@ def build(
 
 
 app.add_typer(publishing)
+evaluating(app)
+predicting(app)
 app.add_typer(reports)
 
 

@@ -162,6 +162,11 @@ class S3Root:
             return self._connection.read(self._bucket, self._key(path))
         except self.client.exceptions.NoSuchKey as error:
             raise FileNotFoundError(f"{self.uri}/{path}") from error
+        except self.client.exceptions.ClientError as error:
+            # (an answer that was cut says 404, and not of what)
+            if error.response.get("Error", {}).get("Code") != "404" or self.exists(path):
+                raise
+            raise FileNotFoundError(f"{self.uri}/{path}") from error
 
     def put(self, path: str, data: bytes) -> None:
         """Put one object; S3 shows it whole or not at all."""

@@ -61,6 +61,16 @@ def test_an_answer_cut_in_its_middle_is_asked_for_again(seaweed: Seaweed) -> Non
     assert proxy.cut["GET"] >= 5, proxy.faults
 
 
+def test_that_nothing_is_there_is_understood_of_an_answer_that_is_cut(seaweed: Seaweed) -> None:
+    with faulty_proxy(seaweed.endpoint, seed=3) as proxy:
+        root = S3Root(f"s3://{seaweed.bucket}/nothing", proxy.storage)
+        proxy.methods, proxy.share = ("GET",), 0.5
+        for number in range(20):
+            with pytest.raises(FileNotFoundError):
+                root.read(f"{number}.json")
+    assert proxy.cut["GET"] >= 5, proxy.faults
+
+
 @pytest.mark.timeout(300)
 def test_the_store_is_away_for_half_a_minute(seaweed: Seaweed) -> None:
     with faulty_proxy(seaweed.endpoint) as proxy:

@@ -1,0 +1,1 @@
+"""EvalSIFT: what audio models make of a release's samples, and how good that is."""
