@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -78,6 +79,8 @@ def evaluate(
     Exit codes: 0 scored; 1 something could not be read or judged; 2 the command line or the config is wrong.
     """
     with told(debug):
+        if not debug:
+            logging.getLogger("httpx").setLevel(logging.WARNING)  # else it tells of every call of a judge
         from sift_ray.evaluate import table
         from sift_ray.evaluate.run import Choice
         from sift_ray.evaluate.run import evaluate as evaluated

@@ -14,18 +14,18 @@ import pytest
 
 from sift_ray.storage import LocalRoot, open_root
 
+from ..chaos.build import Build, Strike, survive
+from ..chaos.cluster import NODE_CPUS, chaos_cluster
+from ..chaos.content import content_by_id, paths_of
+from ..chaos.job import job_config
+from ..chaos.moments import STAGES, after_mark, any_time, before_mark
+from ..chaos.processes import runs_actor
+from ..chaos.rounds import build_on, compare, undisturbed
+from ..chaos.small_disk import NoSmallDiskError, small_disk
+from ..chaos.strikes import AddNode, FillDisk, JumpClock, KillDriver, KillNode, KillWorker, StoreAway, Twin
 from ..faulty_proxy import FAULTS, faulty_proxy
 from ..ray_head import Head
 from ..seaweed import Seaweed
-from .build import Build, survive
-from .cluster import NODE_CPUS, chaos_cluster
-from .content import content_by_id, paths_of
-from .job import job_config
-from .moments import STAGES, after_mark, any_time, before_mark
-from .processes import runs_actor
-from .rounds import build_on, compare, undisturbed
-from .small_disk import NoSmallDiskError, small_disk
-from .strikes import AddNode, FillDisk, JumpClock, KillDriver, KillNode, KillWorker, StoreAway, Twin
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(1200)]
 
@@ -71,7 +71,7 @@ def test_the_driver_is_killed_in_each_stage_before_and_after_its_marks(
     config = job_config(str(output), demo_corpora)
     build = build_on(cluster.head, tmp_path / "job", LocalRoot(output), config)
     # (a run that plans is over before the second one has said that it may not)
-    strikes = [*kills("plan"), Twin("started twice at once", any_time), *kills(*STAGES[1:])]
+    strikes: list[Strike] = [*kills("plan"), Twin("started twice at once", any_time), *kills(*STAGES[1:])]
     outcome = survive(build, strikes, runs=2 * len(STAGES) + 1, patience_s=PATIENCE_S)
     print(outcome.told())
     assert outcome.exits == [-signal.SIGKILL] * (2 * len(STAGES)) + [0]
@@ -89,7 +89,7 @@ def test_workers_actors_and_nodes_are_lost_and_the_clock_jumps(
     annotating, instructing = before_mark("annotate"), before_mark("instruct")
     planned, annotated = after_mark("plan"), after_mark("annotate")
     binned, instructed = after_mark("bin"), after_mark("instruct")
-    strikes = [
+    strikes: list[Strike] = [
         KillWorker("a decoder segfaults", planned, lambda name: "decode_piece" in name, signal.SIGSEGV),
         KillWorker("an actor killed in annotate", planned, runs_actor),
         JumpClock("two hours forward", annotating, clock, 7200.0),
