@@ -59,7 +59,7 @@ class DecodingSettings:
 
 
 PRESETS: Final[Mapping[str, DecodingSettings]] = {
-    # section 5 of arXiv 2504.09081
+    # arXiv 2504.09081, on evaluation
     "paper": DecodingSettings(temperature=0.1, top_p=0.95, repetition_penalty=1.1, no_repeat_ngram=3),
     "greedy": DecodingSettings(temperature=0.0, top_p=1.0, repetition_penalty=1.0, no_repeat_ngram=0),
 }

@@ -69,8 +69,7 @@ class ReadUtterances:
         pieces = min(-(-manifest.rows // annotate.decode.pool.batch_rows), actors * _BLOCKS_A_WORKER)
         if not pieces:
             return expected_of(manifest), ()
-        read = read_blocks(self.root, wave_files(self.root, manifest), pieces)
-        return expected_of(manifest), read if isinstance(read, tuple) else (read,)
+        return expected_of(manifest), read_blocks(self.root, wave_files(self.root, manifest), pieces)
 
 
 def decode_piece(piece: pa.Table, config: DecodeConfig, storage: StorageConfig) -> Iterator[pa.Table]:

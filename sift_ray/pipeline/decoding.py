@@ -36,8 +36,8 @@ _LONGEST_DECODING_S = 180.0  # fetching included
 _ARMED_S = 10.0  # so long the watch on decoding is left as it is: to set it for each clip would take 3 % of the time
 
 
-def read_blocks(root: OutputRoot, files: Sequence[str], blocks: int) -> pa.Table | tuple[pa.Table, ...]:
-    """Return the rows of `files` as `blocks` tables of like size (one table as itself, as Ray has it).
+def read_blocks(root: OutputRoot, files: Sequence[str], blocks: int) -> tuple[pa.Table, ...]:
+    """Return the rows of `files` as `blocks` tables of like size.
 
     Rows whose audio is best read together (a row group, a window of a tar) stay in one table, in the order in which
     they lie there, so that one task reads each such part once, from its start to its end.
@@ -47,8 +47,7 @@ def read_blocks(root: OutputRoot, files: Sequence[str], blocks: int) -> pa.Table
     wanted = np.linspace(0, table.num_rows, blocks + 1).astype(int)
     bounds = np.append(starts, table.num_rows)[np.searchsorted(starts, wanted)]
     # (a slice would carry the whole table along when it is sent)
-    pieces = tuple(table.take(pa.array(order[a:b])) for a, b in pairwise(bounds))
-    return pieces[0] if blocks == 1 else pieces
+    return tuple(table.take(pa.array(order[a:b])) for a, b in pairwise(bounds))
 
 
 def address_order(uris: Sequence[str | None]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
