@@ -26,7 +26,7 @@ MISSING: Final = "missing"
 NO_RULER: Final = "no_ruler"
 NO_CLASSIFIER: Final = "no_classifier"
 
-_OUR_LACK: Final = frozenset({NO_PHONES, "no_phones", NO_RULER, NO_CLASSIFIER})
+_OUR_LACK: Final = frozenset({NO_PHONES, "no_phones", NO_RULER, NO_CLASSIFIER, "out_of_memory"})
 """Reasons for which nothing can be said about the audio; with all others it is the audio that lacks something."""
 
 
@@ -60,8 +60,8 @@ class Spoken(NamedTuple):
         outcomes: of all prompts that tell what they ask for.
         untold: samples that do not say what they ask for, as those of the published layout.
         not_measured: by key, how often it was asked for and can't be measured.
-        judged_afar: samples whose utterance no annotations describe: their corpus is taken from the data source's name,
-            and their phones from a pronunciation of the text.
+        judged_afar: samples whose utterance no annotations describe: their corpus is the bins' only one, or
+            that of the data source's name, and their phones from a pronunciation of the text.
     """
 
     outcomes: list[Outcome]
@@ -106,13 +106,18 @@ def speak(
         if not rows:
             continue
         column = ATTRIBUTES[key].column
-        values = [None if (clip := heard[index]) is None else clip.values.get(column) for index, _ in rows]
         mine = [places[index] for index, _ in rows]
+        values = [
+            None if (clip := heard[index]) is None or places[index].corpus is None else clip.values.get(column)
+            for index, _ in rows
+        ]
         labels = rulers.labels(
-            key, values, [p.corpus for p in mine], [p.gender for p in mine], [told[i].language for i, _ in rows]
+            key, values, [p.corpus or ALL for p in mine], [p.gender for p in mine], [told[i].language for i, _ in rows]
         )
         for (index, asked), label, value in zip(rows, labels, values, strict=True):
-            reason = None if label is not None else _reason(heard[index], column, value)
+            reason = None
+            if label is None:
+                reason = NO_RULER if places[index].corpus is None else _reason(heard[index], column, value)
             outcomes.append(Outcome(told[index], key, asked, label, reason))
     for sample in told:
         not_measured.update(_asked(sample).keys() - {*MEASURED_KEYS, GENDER})
@@ -120,7 +125,7 @@ def speak(
 
 
 class _Place(NamedTuple):
-    corpus: str
+    corpus: str | None  # None: it can't be told which of the rulers' corpora it is
     gender: str | None
     phones: int | None
     afar: bool
@@ -133,7 +138,9 @@ def _place(sample: Sample, known: Mapping[tuple[str, str], Known], rulers: Ruler
     if annotated is not None:
         return _Place(annotated.corpus, gender or annotated.gender, annotated.phones, False)
     named = sample.data_source.removesuffix(f"_{sample.language}")
-    corpus = named if any(group.corpus == named for group in rulers.rulers) else ALL
+    there = {group.corpus for group in rulers.rulers} - {ALL}
+    # (a corpus may be named otherwise in the config than in its data source)
+    corpus = named if named in there else next(iter(there)) if len(there) == 1 else None
     return _Place(corpus, gender, _phones(sample) if "speaking_rate" in asked else None, True)
 
 

@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 UNREADABLE: Final = "judge_unreadable"
 FAILED: Final = "judge_failed"
 EMPTY: Final = "empty"
+TOO_LONG: Final = "too_long_to_judge"
 
 _TOLD_EVERY_S: Final = 30.0
 _IN_FLIGHT: Final = 256  # an engine orders its own queue; this only bounds what waits in memory
@@ -119,8 +120,9 @@ async def _judged(engine: Engine, sample: Sample, answer: str) -> Verdict:
         return Verdict(0.0, EMPTY)
     try:
         generation = await engine.generate(judging_prompt(sample, answer))
-    except RequestFailed:
-        return Verdict(None, FAILED)
+    except RequestFailed as error:
+        # (one that rambles beyond what the judge can read has not answered; left out, it would raise the mean)
+        return Verdict(0.0, TOO_LONG) if error.reason == "prompt_too_long" else Verdict(None, FAILED)
     # a text that was cut may end within the verdict
     score = read_reply(sample.task, generation.text) if generation.finish_reason != "length" else None
     return Verdict(score, None if score is not None else UNREADABLE)

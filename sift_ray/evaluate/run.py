@@ -26,7 +26,7 @@ from sift_ray.evaluate.scores import (
     text_scores,
 )
 from sift_ray.schema import TASKS
-from sift_ray.storage import open_root
+from sift_ray.storage import StorageError, open_root
 
 ENDINGS: Final = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".m4a", ".aac", ".mp4", ".webm"})
 """Of files in a folder of generated audio that are taken for audio."""
@@ -129,6 +129,11 @@ def evaluate(choice: Choice, judging: Judging | None = None, config: Config | No
     root = open_root(choice.release, None if config is None else config.storage)
     samples = list(read_samples(root, choice.split, TASKS))
     known = {sample.sample_id for sample in samples}
+    if len(known) < len(samples):
+        raise StorageError(
+            f"{choice.release}: {len(samples) - len(known):,} of {len(samples):,} samples of {choice.split} have an id "
+            "that another has too, so that a prediction would be scored twice; look at them with `sift-ray validate`"
+        )
     check_known(predictions, known, choice.predictions or "predictions")
     check_known(audio, known, choice.audio or choice.predictions or "audio")
     samples = [s for s in samples if s.task in tasks and (not choice.languages or s.language in choice.languages)]

@@ -31,7 +31,7 @@ _FOLDER: Final = resources.files("sift_ray.evaluate").joinpath("prompts")
 _FILES: Final = {"closed_ended": "closed_ended.v1.j2", "open_ended": "open_ended.v1.j2"}
 _WORTH: Final = {"correct": 1.0, "incorrect": 0.0}
 _BARE: Final = re.compile(r"[\s\"'`*]*(correct|incorrect)[\s\"'`*.]*", re.IGNORECASE)
-_NAMED: Final = re.compile(r"(?<!\w)verdict(?!\w)", re.IGNORECASE)
+_NAMED: Final = re.compile(r"(?<!\w)(verdict|correct|incorrect)(?!\w)", re.IGNORECASE)
 _LONGEST: Final = 2000  # characters of a reply that are looked at; the tokens asked for are far fewer
 
 

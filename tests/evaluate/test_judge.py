@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sift_ray.config_file import ConfigError, parse_config
-from sift_ray.evaluate.judge import EMPTY, FAILED, UNREADABLE, Verdict, judge_all, judge_section
+from sift_ray.evaluate.judge import EMPTY, FAILED, TOO_LONG, UNREADABLE, Verdict, judge_all, judge_section
 from sift_ray.evaluate.samples import Sample
 from sift_ray.evaluate.scores import ALL, Answered, text_scores
 from sift_ray.evaluate.verdicts import VERDICT_SCHEMA, judging_prompt, prompt_versions, read_reply, read_verdict
@@ -143,6 +143,15 @@ def test_what_can_t_be_read_is_no_verdict_and_costs_no_other() -> None:
         Verdict(None, UNREADABLE),
         Verdict(0.0),
     ]
+
+
+def test_an_answer_too_long_to_be_judged_is_wrong_and_not_left_out() -> None:
+    assert judged(RequestFailed("prompt_too_long", "9000 tokens")) == [Verdict(0.0, TOO_LONG)]
+
+
+@pytest.mark.parametrize("around", ["Actually, incorrect.", "No: correct", "the verdict is wrong"])
+def test_a_verdict_beside_another_word_for_one_is_none(around: str) -> None:
+    assert judged(f'{{"verdict": "correct"}}\n{around}') == [Verdict(None, UNREADABLE)]
 
 
 def test_an_empty_answer_is_wrong_unasked() -> None:
