@@ -184,7 +184,7 @@ def _generated_notes(generated: Generated) -> Iterator[str]:
     if spoken.judged_afar:
         yield (
             f"{spoken.judged_afar:,} prompts are of utterances that no annotations describe: phones are those of the "
-            "text's pronunciation; where the bins have several corpora, none of the data source's name, nothing is judged"
+            "text's pronunciation; where none of several corpora in the bins has their name, nothing is judged"
         )
     if spoken.untold:
         yield f"{spoken.untold:,} prompts have no evidence that tells what they ask for; they are not scored"
