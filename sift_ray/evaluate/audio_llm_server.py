@@ -14,7 +14,7 @@ import numpy as np
 from sift_ray.config_instruct import OpenAIConfig
 from sift_ray.evaluate.audio_llm import AudioPrompt, audio_prompt, content_parts
 from sift_ray.evaluate.decoding_settings import NGRAM, NGRAM_PROCESSOR, DecodingSettings
-from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, Prompt, RequestFailed
+from sift_ray.instruct.engine import EngineDied, EngineStartError, Prompt, RequestFailed
 from sift_ray.instruct.openai_calls import ChatCalls
 from sift_ray.instruct.openai_engine import OpenAIEngine
 from sift_ray.instruct.openai_start import check_served, client_of
@@ -88,10 +88,6 @@ class ServedAudioLLM(OpenAIEngine):
             raise
         model._answered()
         return model
-
-    async def generate(self, prompt: Prompt) -> Generation:
-        """Answer `prompt`; see `OpenAIEngine.generate`."""
-        return await super().generate(prompt)
 
     async def _find_out(self, settings: DecodingSettings) -> None:
         """Note what the server does not apply, and send n-grams to one that has the processor for them."""

@@ -171,8 +171,7 @@ def _phones(sample: Sample) -> int | None:
         _, text = split_transcript(sample.language, sample.question)
     except ValueError:
         return None
-    [words] = _lexicon(sample.language).lookup_many([text])
-    return sum(len(word.pronunciations[0]) for word in words if word.pronunciations)
+    return _lexicon(sample.language).phone_count(text)
 
 
 @cache

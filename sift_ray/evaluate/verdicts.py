@@ -15,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from sift_ray.evaluate.samples import OPEN_ENDED, Sample
 from sift_ray.instruct.engine import Message, Prompt
-from sift_ray.instruct.judging import SCORE_SCHEMA, read_score
+from sift_ray.instruct.judging import SCORE_SCHEMA, around_objects, read_score
 from sift_ray.instruct.prompts import PromptError
 from sift_ray.storage import stable_id
 
@@ -87,7 +87,6 @@ def read_verdict(text: str) -> float | None:
     if bare := _BARE.fullmatch(text):
         return _WORTH[bare[1].lower()]
     stated: list[float | None] = []
-    around: list[str] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> None:
         stated.extend(
@@ -96,16 +95,7 @@ def read_verdict(text: str) -> float | None:
             if key.strip().lower() == "verdict"
         )
 
-    decoder = json.JSONDecoder(object_pairs_hook=collect)
-    start = 0
-    while (brace := text.find("{", start)) >= 0:
-        around.append(text[start:brace])
-        try:
-            _, start = decoder.raw_decode(text, brace)
-        except (ValueError, RecursionError):
-            around.append("{")
-            start = brace + 1
-    if _NAMED.search("".join((*around, text[start:]))):
+    if _NAMED.search(around_objects(text, json.JSONDecoder(object_pairs_hook=collect))):
         return None
     return stated[0] if len(set(stated)) == 1 else None
 

@@ -126,7 +126,6 @@ def read_score(text: str) -> float | None:
 def _of_objects(text: str) -> tuple[list[float | None], str]:
     """Return the scores in the JSON objects of `text`, None for each that is no score, and what is around these."""
     stated: list[float | None] = []
-    around: list[str] = []
 
     def collect(pairs: list[tuple[str, Any]]) -> None:
         for key, value in pairs:
@@ -136,6 +135,12 @@ def _of_objects(text: str) -> tuple[list[float | None], str]:
 
     # numbers as they are written
     decoder = json.JSONDecoder(object_pairs_hook=collect, parse_float=str, parse_int=str, parse_constant=str)
+    return stated, around_objects(text, decoder)
+
+
+def around_objects(text: str, decoder: json.JSONDecoder) -> str:
+    """Read each JSON object of `text` with `decoder`, whose hook gets what is in them; return what is around these."""
+    around: list[str] = []
     start = 0
     while (brace := text.find("{", start)) >= 0:
         around.append(text[start:brace])
@@ -146,7 +151,7 @@ def _of_objects(text: str) -> tuple[list[float | None], str]:
             start = brace + 1
         else:
             around.append("\n")
-    return stated, "".join((*around, text[start:]))
+    return "".join((*around, text[start:]))
 
 
 def _in_range(number: str) -> float | None:

@@ -7,15 +7,11 @@ from collections.abc import Sequence
 from sift_ray.config_instruct import WORD_TIMES
 from sift_ray.instruct.verify import wording
 from sift_ray.instruct.verify.answered import check_answer
-from sift_ray.instruct.verify.assertions import (
-    CONTROLLABLE,
-)
+from sift_ray.instruct.verify.assertions import CONTROLLABLE
 from sift_ray.instruct.verify.controllable import check_prompt
 from sift_ray.instruct.verify.known import known_of
 from sift_ray.instruct.verify.lexicon import Lexicon, lexicon
-from sift_ray.instruct.verify.question import (
-    is_question,
-)
+from sift_ray.instruct.verify.question import is_question
 from sift_ray.instruct.verify.shape import check_forms
 from sift_ray.instruct.verify.text import read
 from sift_ray.instruct.verify.times import check_times
