@@ -1,7 +1,7 @@
 """Tokens a second through the instruct stage against bare vLLM, and what a pair costs in tokens.
 
     python -m tests.benchmarks.instruct [--requests N] [--tasks TASK ...] [--languages CODE ...] [--threads N]
-        [--constrain value|json] [--arms ARM ...] [--json FILE]
+        [--constrain value|json] [--arms ARM ...] [--engine-core N] [--json FILE]
 
 SmolLM2 on CPU with the demo's settings, on requests planned from synthetic annotations. The arms, one after another:
 
@@ -15,6 +15,9 @@ first answers a request of every task and language, which is not counted: import
 the prompts' common beginnings are then done. The clock runs from there, in `bare` until the call returns, else until
 the last Parquet file is written. So stragglers, Ray, parsing, verifying and writing count; start-up does not, nor what
 is done before it: the stage plans a wave's requests first.
+
+vLLM on a CPU uses every core it finds, so that on a small machine whatever else runs takes from it. With
+--engine-core its processes stay on one core, and the others are free for all else, as beside a GPU.
 """
 
 from __future__ import annotations
@@ -45,10 +48,11 @@ ARMS: Final = ("bare", "ray.data.llm", "stage", "retries")
 LONGEST_S: Final = 3600
 
 
-def run(arm: str, folder: Path) -> dict[str, Any]:
+def run(arm: str, folder: Path, engine_core: int | None = None) -> dict[str, Any]:
     """Run one arm in a process of its own; return what it measured."""
     started = time.time()
     command = [sys.executable, "-m", "tests.benchmarks.instruct", "--child", arm, str(folder)]
+    command += [] if engine_core is None else [str(engine_core)]
     log = folder / "log"
     with log.open("wb") as stream:
         done = subprocess.run(command, stdout=stream, stderr=stream, timeout=LONGEST_S, check=False)
@@ -61,12 +65,12 @@ def run(arm: str, folder: Path) -> dict[str, Any]:
     return found
 
 
-def child(arm: str, folder: str) -> None:
+def child(arm: str, folder: str, engine_core: str | None = None) -> None:
     """Run one arm here."""
     from tests.benchmarks import instruct_arms
     from tests.benchmarks.instruct_job import read_job
 
-    job = read_job(Path(folder))
+    job = read_job(Path(folder), None if engine_core is None else int(engine_core))
     instruct_arms.set_environment(job)
     found = instruct_arms.ARMS[arm](job)
     (job.folder / "measured.json").write_text(json.dumps(found))
@@ -127,6 +131,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     options.add_argument("--constrain", choices=("value", "json"), default="value", help="json: long, of all facts")
     options.add_argument("--threads", type=int, default=1, help="of vLLM's model")
     options.add_argument("--sequences", type=int, default=64, help="that vLLM decodes at once")
+    options.add_argument("--engine-core", type=int, help="the one core that vLLM's processes stay on")
     options.add_argument("--json", type=Path, help="a file for all that was measured")
     chosen = options.parse_args(argv)
     found: dict[str, Any] = {}
@@ -143,12 +148,13 @@ def main(argv: Sequence[str] | None = None) -> None:
                 retries=1 if arm == "retries" else 0,
             )
             write_job(folder, document, chosen.requests, chosen.languages)
-            found[arm] = run(arm, folder)
+            found[arm] = run(arm, folder, chosen.engine_core)
             if arm in ("stage", "retries"):
                 yields[arm] = by_task(folder / "out" / "instructions")
     print(
         f"{chosen.constrain}, {len(chosen.tasks)} tasks, {' '.join(chosen.languages)}, {chosen.threads} threads of "
-        f"{os.cpu_count()} cores, at most {chosen.sequences} sequences at once\n"
+        f"{os.cpu_count()} cores, at most {chosen.sequences} sequences at once"
+        f"{'' if chosen.engine_core is None else ', vLLM on one core'}\n"
     )
     print_speeds(found)
     for arm, tasks in yields.items():
@@ -159,6 +165,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--child"]:
-        child(*sys.argv[2:4])
+        child(*sys.argv[2:5])
     else:
         main()

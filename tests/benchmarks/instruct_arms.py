@@ -13,7 +13,7 @@ import logging
 import os
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 from unittest import mock
@@ -80,12 +80,29 @@ def set_environment(job: Job) -> None:
     warnings.filterwarnings("ignore")
 
 
+@contextlib.contextmanager
+def kept_on(core: int | None) -> Iterator[None]:
+    """Keep the processes that are started inside on one core, and no other thread of this process."""
+    if core is None:
+        yield
+        return
+    every = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        for thread in Path("/proc/self/task").iterdir():  # (those begun inside have inherited the core)
+            with contextlib.suppress(ProcessLookupError):
+                os.sched_setaffinity(int(thread.name), every)
+
+
 def bare(job: Job) -> dict[str, float]:
     """All prompts given to vLLM's offline class at once."""
     from vllm import LLM
 
     timed, warm_up = calls_of_vllm(job, TIMED), calls_of_vllm(job, WARM_UP)
-    llm = LLM(**arguments_of_vllm(job))
+    with kept_on(job.engine_core):
+        llm = LLM(**arguments_of_vllm(job))
 
     def answer(calls: list[Asked]) -> list[Any]:
         prompts = [{"prompt_token_ids": call.tokens} for call in calls]
@@ -129,12 +146,16 @@ def stage(job: Job) -> dict[str, float]:
     from sift_ray.pipeline.session import RaySession
     from sift_ray.pipeline.wave_pieces import piece_of
 
-    warm_up, folder = piece_of(WARM_UP, job.requests(WARM_UP)), job.folder
+    warm_up, folder, core = piece_of(WARM_UP, job.requests(WARM_UP)), job.folder, job.engine_core
 
     class Timed(instruct.Answering):
         def __init__(self, *arguments: Any, **named: Any) -> None:
             super().__init__(*arguments, **named)
             self._turn = Turn(folder)
+
+        async def _started(self) -> Any:
+            with kept_on(core):
+                return await super()._started()
 
         async def __call__(self, piece: pa.Table) -> AsyncIterator[pa.Table]:
             first = super().__call__
@@ -192,11 +213,12 @@ def ray_data_llm(job: Job) -> dict[str, float]:
         postprocess=_written,
     )
     engine = processor.get_stage_by_name("vLLMEngineStage")
-    standard, folder = engine.fn, job.folder
+    standard, folder, core = engine.fn, job.folder, job.engine_core
 
     class Timed(standard):  # type: ignore[misc, valid-type]
         def __init__(self, *arguments: Any, **named: Any) -> None:
-            super().__init__(*arguments, **named)
+            with kept_on(core):
+                super().__init__(*arguments, **named)
             self._turn = Turn(folder)
 
         async def udf(self, batch: list[dict[str, Any]]) -> AsyncIterator[dict[str, Any]]:

@@ -39,6 +39,8 @@ class Job(NamedTuple):
     config: Config
     root: LocalRoot
     rulers: Rulers
+    engine_core: int | None = None
+    """The only core of vLLM's own processes; None: the system may use any."""
 
     @property
     def model(self) -> str:
@@ -89,14 +91,14 @@ def write_job(folder: Path, document: Mapping[str, Any], requests: int, language
         write_wave(root, "annotations", wave, utterances(rows, languages, wave), ANNOTATIONS)
 
 
-def read_job(folder: Path) -> Job:
+def read_job(folder: Path, engine_core: int | None = None) -> Job:
     """Read what `write_job` wrote."""
     text = (folder / "job.yaml").read_text(encoding="utf-8")
     config = parse_config(text, "job.yaml")
     root = LocalRoot(config.output)
     rows = utterances(1000, sorted(_sentences()), TIMED)
     table = conform(pa.Table.from_pylist(rows, ANNOTATIONS), ANNOTATIONS)
-    return Job(folder, config, root, build_rulers(lambda: [table], BinConfig(min_count=8)))
+    return Job(folder, config, root, build_rulers(lambda: [table], BinConfig(min_count=8)), engine_core)
 
 
 def _sentences() -> dict[str, list[str]]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator
 from typing import Final
 
 from sift_ray.instruct.verify.claims import Reading
 from sift_ray.instruct.verify.known import Known
 from sift_ray.instruct.verify.lexicon import lexicon
-from sift_ray.instruct.verify.text import find_run
+from sift_ray.instruct.verify.text import Runs, find_run
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.categories import ATTRIBUTES
 
@@ -42,13 +42,13 @@ def check_alone(reading: Reading) -> None:
     Raises:
         Refused: `unknown_claim`.
     """
-    for start, run in _runs(reading, lexicon(reading.language).alone):
+    for start, run in _standing(reading, lexicon(reading.language).alone):
         raise Refused("unknown_claim", f"{_raw(reading, start, run)!r}: nothing tells that of no other it is true")
 
 
-def _refuse(reading: Reading, known: Known, phrases: Mapping[str, tuple[tuple[str, ...], ...]], *, free: bool) -> None:
+def _refuse(reading: Reading, known: Known, phrases: Runs, *, free: bool) -> None:
     about: frozenset[int] | None = None
-    for start, run in _runs(reading, phrases):
+    for start, run in _standing(reading, phrases):
         if free:
             about = _about_sound(reading) if about is None else about
             if reading.text.tokens[start].sentence not in about:
@@ -67,19 +67,12 @@ def _about_sound(reading: Reading) -> frozenset[int]:
     )
 
 
-def _runs(
-    reading: Reading, phrases: Mapping[str, tuple[tuple[str, ...], ...]]
-) -> Iterable[tuple[int, tuple[str, ...]]]:
+def _standing(reading: Reading, phrases: Runs) -> Iterator[tuple[int, tuple[str, ...]]]:
     """Yield where a phrase begins outside quotations, claims and set phrases, and the phrase."""
     text = reading.text
-    if phrases.keys().isdisjoint(text.words):
-        return
-    for start in [start for start, word in enumerate(text.words) if word in phrases]:
-        for run in phrases[text.words[start]]:
-            if tuple(text.words[start : start + len(run)]) == run:
-                if text.tokens[start].quote < 0 and not _is_taken(reading, start):
-                    yield start, run
-                break
+    for start, run in phrases.within(text.words):
+        if text.tokens[start].quote < 0 and not _is_taken(reading, start):
+            yield start, run
 
 
 def _is_taken(reading: Reading, index: int) -> bool:

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Iterable
 from typing import Any, Final, NamedTuple, Self
 
-from sift_ray.instruct.verify.text import Text, words
+from sift_ray.instruct.verify.text import Runs, Text, words
 from sift_ray.metadata.accents import accent_forms, display_names
 from sift_ray.metadata.categories import KEYS
 from sift_ray.metadata.phrases import Phrases, Signals, phrases
@@ -160,10 +160,10 @@ class Lexicon:
         self.openings = tuple(f"{opening} " for opening in wording.expand(data.signals.openings))
         self.towards = wording.expand(data.signals.towards)
         signals = data.signals
-        self.passing = self._by_first(wording.expand((*signals.passing, *signals.rise, *signals.fall)))
-        self.unreal = self._by_first(wording.expand(signals.unreal))
+        self.passing = self._runs(wording.expand((*signals.passing, *signals.rise, *signals.fall)))
+        self.unreal = self._runs(wording.expand(signals.unreal))
         self.nesting = wording.expand(signals.nesting)
-        self.alone = self._by_first(wording.expand(signals.alone))
+        self.alone = self._runs(wording.expand(signals.alone))
         self.negations = frozenset(p for p in wording.expand(data.signals.negation) if " " not in p)
         self.dangling = frozenset(words(" ".join(data.dangling), self.language))
         self.function_words = frozenset(words(" ".join(data.function_words), self.language))
@@ -185,13 +185,8 @@ class Lexicon:
                 node = node.setdefault(part, {})
             node.setdefault(_END, _Ends()).add(meaning)
 
-    def _by_first(self, phrases_: Iterable[str]) -> dict[str, tuple[tuple[str, ...], ...]]:
-        """Return phrases as runs of words by their first word, the longest first."""
-        found: dict[str, list[tuple[str, ...]]] = {}
-        for run in sorted((tuple(words(phrase, self.language)) for phrase in phrases_), key=len, reverse=True):
-            if run:
-                found.setdefault(run[0], []).append(run)
-        return {first: tuple(runs) for first, runs in found.items()}
+    def _runs(self, phrases_: Iterable[str]) -> Runs:
+        return Runs(words(phrase, self.language) for phrase in phrases_)
 
     def scan(self, text: Text, ignore: frozenset[str], skip: frozenset[int] = frozenset()) -> list[Hit]:
         """Return the recognised phrases, longest first match, never overlapping.

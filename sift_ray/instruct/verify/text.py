@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final, NamedTuple
 
 _APOSTROPHES: Final = "’ʼ‘`´"
@@ -105,6 +106,29 @@ def read(text: str, language: str, boundaries: frozenset[str] = frozenset()) -> 
         return Text(plain, tuple(tokens), (), words_, words_)
     quoted = [tuple(t.text for t in tokens if t.quote == i) for i in range(len(spans))]
     return Text(plain, tuple(tokens), tuple(quoted), words_, [t.text for t in tokens if t.quote < 0])
+
+
+class Runs:
+    """Phrases as runs of words, looked for by words alone."""
+
+    def __init__(self, runs: Iterable[Sequence[str]]) -> None:
+        self._by_first: dict[str, list[tuple[str, ...]]] = {}
+        for run in sorted({tuple(run) for run in runs if run}, key=len, reverse=True):
+            self._by_first.setdefault(run[0], []).append(run)
+        every = [run for begun in self._by_first.values() for run in begun]
+        # (many begin with an article: two words tell at once that most texts hold none)
+        self._single = frozenset(run[0] for run in every if len(run) == 1)
+        self._begun = frozenset(run[:2] for run in every if len(run) > 1)
+
+    def within(self, words: Sequence[str]) -> Iterator[tuple[int, tuple[str, ...]]]:
+        """Yield each index of `words` at which a phrase begins, and the longest that does."""
+        if self._begun.isdisjoint(pairwise(words)) and self._single.isdisjoint(words):
+            return
+        for start, word in enumerate(words):
+            for run in self._by_first.get(word, ()):
+                if tuple(words[start : start + len(run)]) == run:
+                    yield start, run
+                    break
 
 
 def find_run(needle: Sequence[str], hay: Sequence[str]) -> list[int]:

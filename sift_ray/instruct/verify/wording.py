@@ -218,6 +218,7 @@ class Duplicates:
     def __init__(self, nearness: float = 0.9) -> None:
         self._nearness = nearness
         self._seen: list[tuple[str, frozenset[str]]] = []
+        self._latest: tuple[tuple[str, str], tuple[str, frozenset[str]]] | None = None
 
     def check(self, question: str, answer: str) -> Refused | None:
         """Return why the pair is a duplicate, None where it is new. It is not remembered: see `add`."""
@@ -234,7 +235,9 @@ class Duplicates:
         """Remember an accepted pair."""
         self._seen.append(self._keys(question, answer))
 
-    @staticmethod
-    def _keys(question: str, answer: str) -> tuple[str, frozenset[str]]:
-        asked = squeezed(question)
-        return asked, frozenset(f"{asked} {squeezed(answer)}".split())
+    def _keys(self, question: str, answer: str) -> tuple[str, frozenset[str]]:
+        pair = question, answer
+        if self._latest is None or self._latest[0] != pair:  # (what is added was checked right before)
+            asked = squeezed(question)
+            self._latest = pair, (asked, frozenset(f"{asked} {squeezed(answer)}".split()))
+        return self._latest[1]
