@@ -1,11 +1,12 @@
 """From annotations to a release, for so many samples: time, memory of each kind of process, files.
 
-    python -m tests.benchmarks.scale [--samples 500000 5000000] [--folder DIR]
+    python -m tests.benchmarks.scale [--samples 500000 5000000] [--folder DIR] [--bare]
 
 Synthetic annotations (`scale_annotations`), in waves of production's size and with production's mix, lie on disk as
 finished waves; making them is not timed. Then `bin`, `instruct` with the template engine, every pair verified, and
 `release` to Parquet run as a user's would, in one session on a local Ray, in a process of its own for each number of
-samples. Ray's start is told apart; so is the steady rate of `instruct`, from its first wave's end to its last's.
+samples. Ray's start is told apart; so is the steady rate of `instruct`, from its first wave's end to its last's. With
+--bare the functions of `instruct` run on the first job once more, in one process a core: that tells what Ray costs.
 """
 
 from __future__ import annotations
@@ -25,10 +26,10 @@ os.environ.update(RAY_AUTH_MODE="disabled", RAY_USAGE_STATS_ENABLED="0")
 
 import yaml
 
-from sift_ray.schema import TASKS
-from sift_ray.storage import LocalRoot, WaveManifest, put_json, read_json, read_manifest, wave_folder
+from sift_ray.storage import LocalRoot, put_json, read_json, read_manifest, wave_folder
 from tests.benchmarks.process_memory import GIB, Peaks, peaks_while
 from tests.benchmarks.scale_annotations import Annotations, write_waves
+from tests.benchmarks.scale_bare import accepted, bare_rate
 
 PRODUCTION: Final = Path(__file__).parents[2] / "jobs" / "production.yaml"
 SAMPLES_AN_UTTERANCE: Final = 16.7
@@ -72,6 +73,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[50_000])
     parser.add_argument("--wave-rows", type=int, default=20_000, help="utterances of a wave")
     parser.add_argument("--folder", help="where the jobs lie, and stay; else a temporary folder")
+    parser.add_argument("--bare", action="store_true", help="tell what Ray costs `instruct`")
     options = parser.parse_args()
     annotations = Annotations()
     runs = []
@@ -80,6 +82,8 @@ def main() -> None:
             folder = Path(options.folder or temporary) / str(samples)
             runs.append(measured(annotations, folder, samples, options.wave_rows))
             tell(runs[-1])
+            if options.bare and len(runs) == 1:
+                tell_bare(runs[0], bare_rate(folder / "job.yaml", os.cpu_count() or 1))
             if options.folder is None:
                 shutil.rmtree(folder)
     if len(runs) > 1:
@@ -135,16 +139,10 @@ def steady_rate(root: LocalRoot, waves: int) -> float | None:
         manifest = read_manifest(root, "instructions", wave)
         assert manifest is not None
         marked = Path(root.locate(f"{wave_folder('instructions', wave)}/_MANIFEST.json")).stat().st_mtime
-        done.append((marked, accepted(manifest)))
+        done.append((marked, accepted(manifest.counts)))
     done.sort()
     took = done[-1][0] - done[0][0]
     return sum(samples for _, samples in done[1:]) / took if took > 0 else None
-
-
-def accepted(manifest: WaveManifest) -> int:
-    """Return the accepted pairs of a wave of instructions."""
-    pairs = manifest.counts["pairs"].items()
-    return int(sum(count for label, count in pairs if label.split("/")[0] in TASKS and label.endswith("/accepted")))
 
 
 def sizes(folder: Path) -> list[int]:
@@ -169,6 +167,14 @@ def tell(run: Run) -> None:
     for name, files in run.files.items():
         least, greatest = min(files) / 1e6, max(files) / 1e6
         print(f"| {name} | {len(files)} | {sum(files) / 1e9:.3f} | {least:.2f} | {greatest:.1f} |")
+    sys.stdout.flush()
+
+
+def tell_bare(run: Run, bare: float) -> None:
+    """Print the rates of `instruct` beside that of its functions in one process a core."""
+    print(f"\nwithout Ray, in {os.cpu_count()} processes: {bare:,.0f} samples a second; through Ray", end=" ")
+    print(f"{run.rates()['instruct'] / bare:.2f} of it", end="")
+    print("" if run.steady is None else f", after the first wave {run.steady / bare:.2f} (the goal is {STEADY})")
     sys.stdout.flush()
 
 
