@@ -185,6 +185,10 @@ def validate(
         str | None,
         typer.Option(metavar="OUTPUT", help="the job (or its annotations) whose measurements evidence must agree with"),
     ] = None,
+    form: Annotated[
+        str | None,
+        typer.Option("--format", metavar="FORMAT", help="only parquet, or only jsonl; default all there is"),
+    ] = None,
     strict: Annotated[bool, typer.Option("--strict", help="exit with 4 where there are warnings")] = False,
     texts: Annotated[
         int,
@@ -197,26 +201,29 @@ def validate(
     output: Annotated[Path | None, typer.Option(help="write the JSON to this file too")] = None,
     debug: Debug = False,
 ) -> None:
-    """Look for defects in a release, ours or one in the published layout.
+    """Look for defects in a release, ours or one in the published layout, in each format that it has.
 
-    Exit codes: 0 no errors; 1 it could not be looked at; 2 the command line is wrong; 3 there are errors, or no rows; 4
-    there are warnings, with --strict.
+    Exit codes: 0 no errors; 1 it could not be looked at; 2 the command line is wrong; 3 there are errors, or no rows
+    (of a format); 4 there are warnings, with --strict.
     """
     with told(debug):
         from sift_ray.storage import open_root, root_of
         from sift_ray.validate import table
         from sift_ray.validate.findings import Severity, worst
         from sift_ray.validate.run import validate as validated
+        from sift_ray.validate.shards import FORMATS
 
         def opened(uri: str) -> OutputRoot:
             if uri.endswith((".yaml", ".yml")):
                 return root_of(load_config(Path(uri), check_paths=False))
             return open_root(uri)
 
+        if form is not None and form not in FORMATS:
+            raise ConfigError(f"--format {form}: there is no such format; there are {', '.join(FORMATS)}")
         if scratch is not None and not scratch.is_dir():
             raise ConfigError(f"--scratch {scratch}: there is no such folder")
         measured = None if against is None else opened(against.rstrip("/").removesuffix("/annotations"))
-        made = validated(opened(path), measured, texts=texts, scratch=scratch)
+        made = validated(opened(path), measured, form=form, texts=texts, scratch=scratch)
         text = json.dumps(table.as_json(made), indent=1, ensure_ascii=False)
         if output is not None:
             output.write_text(f"{text}\n", encoding="utf-8")
@@ -225,7 +232,7 @@ def validate(
         else:
             table.render(made, console())
         found = worst(made.findings)
-    if found is Severity.ERROR or not made.rows:
+    if found is Severity.ERROR or not all(of.rows for of in made.looked):
         raise typer.Exit(ERRORS_FOUND)
     if strict and found is Severity.WARNING:
         raise typer.Exit(WARNINGS_FOUND)

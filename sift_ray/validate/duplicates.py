@@ -69,7 +69,11 @@ def across(part: Sorted, splits: NDArray[np.int64], *, once: bool = False) -> tu
 
 
 class Duplicates:
-    """Looks for rows, audios and speakers that come again."""
+    """Looks for rows, audios and speakers that come again.
+
+    Attributes:
+        rows: a hash of each row's source, id, texts and task, with its place.
+    """
 
     def __init__(self, folder: Path, shards: Sequence[Shard], *, held_bytes: int, speakers_by_id: bool) -> None:
         """Prepare empty tables.
@@ -82,7 +86,7 @@ class Duplicates:
         """
         names = sorted({shard.split for shard in shards})
         self._splits = np.array([names.index(shard.split) for shard in shards], np.int64)
-        self._samples, self._rows, self._audios, self._speakers = (
+        self._samples, self.rows, self._audios, self._speakers = (
             HashSpill(folder / name, held_bytes=held_bytes) for name in ("samples", "rows", "audios", "speakers")
         )
         self._by_id = speakers_by_id
@@ -96,7 +100,7 @@ class Duplicates:
         names = text_hashes(batch.column("id"))
         texts = joined(*(text_hashes(text) for text in (said.question, said.answer)))
         task = np.full(len(batch), text_hashes(pa.array([batch.shard.task]))[0])
-        self._rows.add(joined(sources, names, texts, task), places)
+        self.rows.add(joined(sources, names, texts, task), places)
         owners = np.where(_published(batch), text_hashes(pa.array([batch.shard.language]))[0], sources)
         for part in parts_of(batch):
             known = np.asarray(part.is_valid())
@@ -131,7 +135,7 @@ class Duplicates:
         crossing = Repeats("row_in_two_splits")
         for part in self._samples.parts():
             samples.add(*repeats(part))
-        for part in self._rows.parts():
+        for part in self.rows.parts():
             crossing.add(*across(part, self._splits))
             rows.add(*self._within(part))
         for repeated in (samples, rows, crossing):

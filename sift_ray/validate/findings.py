@@ -57,6 +57,7 @@ class Finding:
 
     Attributes:
         rule, severity: which, and how bad it is here.
+        form: the format of the files that break it.
         count: how many breaches.
         of: out of how many that were looked at; `unit` says of what (rows, files, …).
         examples: the first few.
@@ -64,6 +65,7 @@ class Finding:
 
     rule: str
     severity: Severity
+    form: str
     count: int
     of: int
     unit: str
@@ -127,11 +129,12 @@ class Findings:
         before, _ = self._looked.get(rule, (0, unit))
         self._looked[rule] = (before + count, unit)
 
-    def settle(self, rows: int, *, verified: bool) -> list[Finding]:
-        """Return a finding for each rule that was broken: worst first, then by name.
+    def settle(self, form: str, rows: int, *, verified: bool) -> list[Finding]:
+        """Return a finding for each rule that was broken.
 
         Args:
-            rows: of the whole release: what a rule is broken out of, unless it said otherwise.
+            form: the format of what was read.
+            rows: of all that was read: what a rule is broken out of, unless it said otherwise.
             verified: whether the release bears evidence, so that no rule has slack.
         """
         made = []
@@ -141,8 +144,13 @@ class Findings:
             severity = rule.severity
             if severity is Severity.ERROR and not verified and tally.count < rule.slack * of:
                 severity = Severity.WARNING
-            made.append(Finding(name, severity, tally.count, of, unit, tuple(tally.examples)))
-        return sorted(made, key=lambda finding: (list(Severity).index(finding.severity), finding.rule))
+            made.append(Finding(name, severity, form, tally.count, of, unit, tuple(tally.examples)))
+        return made
+
+
+def worst_first(findings: Iterable[Finding]) -> tuple[Finding, ...]:
+    """Return findings in order: the worst first, then by rule; of one rule as they are."""
+    return tuple(sorted(findings, key=lambda finding: (list(Severity).index(finding.severity), finding.rule)))
 
 
 def shown(text: str | None, length: int = 60) -> str:

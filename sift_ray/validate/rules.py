@@ -44,6 +44,7 @@ RULES: Final[Mapping[str, Rule]] = {
         Rule("row_in_two_splits", _ERROR, "no row stands in two splits"),
         Rule("audio_in_two_splits", _ERROR, "no audio is heard in two splits"),
         Rule("speaker_in_two_splits", _ERROR, "no speaker is heard in two splits"),
+        Rule("formats_differ", _ERROR, "a row of one format stands in the other too"),
         # texts
         Rule("empty_text", _ERROR, "every question and answer says something"),
         Rule("long_text", _ERROR, "no text is longer than its task allows", slack=0.001),

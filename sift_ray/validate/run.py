@@ -1,14 +1,15 @@
-"""Going through a release once, with every rule."""
+"""Going through a release once, with every rule; in each of its formats."""
 
 from __future__ import annotations
 
+import itertools
 import logging
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import pyarrow as pa
 
@@ -18,13 +19,14 @@ from sift_ray.validate.against import Against
 from sift_ray.validate.balance import Balance
 from sift_ray.validate.duplicates import Duplicates, Explain
 from sift_ray.validate.evidence import EvidenceForm, told
-from sift_ray.validate.findings import Example, Finding, Findings, shown
+from sift_ray.validate.findings import Example, Finding, Findings, shown, worst_first
+from sift_ray.validate.formats import Held, report_missing
 from sift_ray.validate.ids import Ids
 from sift_ray.validate.languages import SourceLanguage, TextLanguage
 from sift_ray.validate.measured import Measured
 from sift_ray.validate.reading import Batch, place_of, read_batches, row_at
 from sift_ray.validate.rules import RULES
-from sift_ray.validate.shards import Listing, list_release
+from sift_ray.validate.shards import Listing, list_releases
 from sift_ray.validate.structure import Structure, check_listing
 from sift_ray.validate.texts import Texts
 
@@ -40,80 +42,125 @@ _TOLD_EVERY_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What was looked at in one format.
+
+    Attributes:
+        form: the format.
+        path: of the release.
+        files, rows: how many were read.
+        languages: in the order of the names, of the files.
+        verified: whether its rows bear evidence (our layout).
+    """
+
+    form: str
+    path: str
+    files: int
+    rows: int
+    languages: tuple[str, ...]
+    verified: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Validation:
     """What was looked at, and what was found.
 
     Attributes:
-        path: of the release.
         against: the output that it was held against, None where it was not.
-        files, rows: how many were read.
-        languages: in the order of the names, of the files.
-        verified: whether its rows bear evidence (our layout).
+        looked: at each format.
         others: releases beside it that were not looked at.
         findings: worst first.
         seconds: that it took.
     """
 
-    path: str
     against: str | None
-    files: int
-    rows: int
-    languages: tuple[str, ...]
-    verified: bool
+    looked: tuple[Looked, ...]
     others: tuple[str, ...]
     findings: tuple[Finding, ...]
     seconds: float
+
+    @property
+    def rows(self) -> int:
+        """How many rows were read, of all formats."""
+        return sum(of.rows for of in self.looked)
 
 
 def validate(
     root: OutputRoot,
     against: OutputRoot | None = None,
     *,
+    form: str | None = None,
     texts: int = TEXTS,
     held_bytes: int = HELD_BYTES,
     scratch: Path | None = None,
 ) -> Validation:
-    """Look at a release with every rule.
+    """Look at a release with every rule; where it is there in several formats, at each, one after the other.
 
     Args:
         root: of the release, or of the job that made it.
         against: of a job with annotations and bins: what the release must agree with.
+        form: the one format to look at; None: every one.
         texts: of each batch of a file are looked at for their language.
         held_bytes: of each table of hashes before it goes to disk.
         scratch: where hashes go that are more than that; None: the system's folder for such. 16 bytes for each
-            sample, row, audio, fact of evidence and, with `against`, fact that was measured.
+            sample, row, audio, fact of evidence and, with `against`, fact that was measured; of each format.
 
     Raises:
-        StorageError: there is no release, or nothing to hold it against.
+        StorageError: there is no release, or none in that format, or nothing to hold it against.
     """
     started = time.monotonic()
-    listing = list_release(root)
-    found = Findings(RULES)
-    check_listing(listing, found)
+    listings = list_releases(root, form)
     with tempfile.TemporaryDirectory(prefix="sift-ray-validate-", dir=scratch) as temporary:
         folder = Path(temporary)
-        duplicates = Duplicates(folder, listing.shards, held_bytes=held_bytes, speakers_by_id=against is None)
-        held_against = None
+        measured = None
         if against is not None:
-            times = any(shard.task == WORD_TIMES for shard in listing.shards)
+            times = any(shard.task == WORD_TIMES for listing in listings for shard in listing.shards)
             measured = Measured(against, folder, times=times, held_bytes=held_bytes)
-            held_against = Against(measured, folder, held_bytes=held_bytes)
-        rows, verified = _read(root, listing, found, texts, duplicates, held_against)
-        explain = _explaining(root, listing)
-        duplicates.finish(found, explain)
-        if held_against is not None:
-            held_against.finish(found, explain)
+        looks = [_look(root, listing, measured, folder / listing.form, texts, held_bytes) for listing in listings]
+        for look, other in itertools.permutations(looks, 2):
+            report_missing(look.held, other.held, look.found, look.explain)
+    settled = (found.settle(of.form, of.rows, verified=of.verified) for of, found, *_ in looks)
     return Validation(
-        path=f"{root.uri}/{listing.folder}".rstrip("/"),
         against=None if against is None else against.uri,
+        looked=tuple(look.looked for look in looks),
+        others=listings[0].others,
+        findings=worst_first(itertools.chain.from_iterable(settled)),
+        seconds=time.monotonic() - started,
+    )
+
+
+class _Look(NamedTuple):
+    """One format when it has been read: of its tables of hashes that of its rows is kept for the other's sake."""
+
+    looked: Looked
+    found: Findings
+    held: Held
+    explain: Explain
+
+
+def _look(
+    root: OutputRoot, listing: Listing, measured: Measured | None, folder: Path, texts: int, held_bytes: int
+) -> _Look:
+    """Look at one format; its hashes go to a folder that is not there yet."""
+    folder.mkdir()
+    found = Findings(RULES)
+    check_listing(listing, found)
+    duplicates = Duplicates(folder, listing.shards, held_bytes=held_bytes, speakers_by_id=measured is None)
+    against = None if measured is None else Against(measured, folder, held_bytes=held_bytes)
+    rows, verified = _read(root, listing, found, texts, duplicates, against)
+    explain = _explaining(root, listing)
+    duplicates.finish(found, explain)
+    if against is not None:
+        against.finish(found, explain)
+    looked = Looked(
+        form=listing.form,
+        path=f"{root.uri}/{listing.folder}".rstrip("/"),
         files=len(listing.shards),
         rows=rows,
         languages=tuple(sorted({shard.language for shard in listing.shards})),
         verified=verified,
-        others=listing.others,
-        findings=tuple(found.settle(rows, verified=verified)),
-        seconds=time.monotonic() - started,
     )
+    return _Look(looked, found, Held(listing.shards, duplicates.rows), explain)
 
 
 def _read(

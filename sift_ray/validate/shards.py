@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
@@ -13,12 +13,14 @@ from sift_ray.release.layout import SPLIT_FOLDERS, task_folder
 from sift_ray.schema import LANGUAGES, TASKS
 from sift_ray.storage import OutputRoot, StorageError
 
-_ENDINGS: Final = {".parquet": "parquet", ".jsonl": "jsonl"}
+FORMATS: Final = ("parquet", "jsonl")
+"""Formats of a release, which are the endings of its files."""
+
 _SPLITS: Final[Mapping[str, str]] = {folder: split for split, folder in SPLIT_FOLDERS.items()}
 _TASKS: Final[Mapping[str, str]] = {task_folder(task): task for task in TASKS}
 _TOP: Final = "|".join(SPLIT_FOLDERS.values())
 _IN_LAYOUT: Final = re.compile(
-    rf"(?P<folder>(?:.*?/)?)(?:{_TOP})/(?:{'|'.join(_TASKS)})/[^/]+/[^/]+\.(?:parquet|jsonl)$"
+    rf"(?P<folder>(?:.*?/)?)(?:{_TOP})/(?:{'|'.join(_TASKS)})/[^/]+/[^/]+\.(?P<kind>{'|'.join(FORMATS)})$"
 )
 _VERSION: Final = re.compile(r"(?:^|/)v-[0-9a-f]{16}(?:-\d)?/$")
 _POINTER: Final = re.compile(rf"path: ['\"]?(?P<folder>(?:\S+?/)?)(?:{_TOP})/")
@@ -46,16 +48,19 @@ class Shard:
 
 
 class Listing(NamedTuple):
-    """What lies in a release.
+    """What lies in a release of one format.
 
     Attributes:
+        form: its format.
         folder: the release's, relative to the root; empty for the root itself.
         shards: in the order of their paths, which are relative to that folder.
-        stray: files in a language folder that are no data: clients read every file of one.
+        stray: files in a language folder that are no data: clients read every file of one. (In the published layout
+            they do so by folder, so a file of another format is one too; Parquet is read by its ending.)
         misplaced: files of rows that no config would load, as they lie outside the layout.
         others: folders beside it that hold a release too, and are not looked at.
     """
 
+    form: str
     folder: str
     shards: tuple[Shard, ...]
     stray: tuple[str, ...]
@@ -64,10 +69,24 @@ class Listing(NamedTuple):
 
 
 def list_release(root: OutputRoot) -> Listing:
-    """Find a release: in the root itself, or in what a card there, or in its `release` (a job's output), leads to.
+    """Find a release in the format that readers get first: that of the uppermost folder, of one folder Parquet.
 
     Raises:
         StorageError: there is none, or no card that says which readers get.
+    """
+    return list_releases(root)[0]
+
+
+def list_releases(root: OutputRoot, form: str | None = None) -> tuple[Listing, ...]:
+    """Find a release: in the root itself, or in what a card there, or in its `release` (a job's output), leads to.
+
+    Args:
+        root: of the release, or of the job that made it.
+        form: the one format that is wanted; None: each that is there, and complete. They may lie in one folder, or
+            each in its own.
+
+    Raises:
+        StorageError: there is none, none of that format, or no card that says which readers get.
     """
     top = "release" if "release" in root.names("") else ""
     base = root.locate(top).rstrip("/")
@@ -76,53 +95,89 @@ def list_release(root: OutputRoot) -> Listing:
     except OSError as error:
         raise StorageError(f"{root.uri}: it can't be listed: {error}") from error
     paths = sorted(info.path.removeprefix(base).lstrip("/") for info in infos if info.type == pafs.FileType.File)
-    folders = sorted({found["folder"] or "" for path in paths if (found := _IN_LAYOUT.match(path))})
-    if not folders:
+    found = [match for path in paths if (match := _IN_LAYOUT.match(path))]
+    folders = {kind: sorted({match["folder"] for match in found if match["kind"] == kind}) for kind in FORMATS}
+    every = sorted({match["folder"] for match in found})
+    if not every:
         raise StorageError(
             f"{root.uri}: no release lies here: a release has files such as train/open_ended/en/part-00000.parquet "
             "(or .jsonl); name its folder"
         )
-    folder = _shown(root, top, paths, folders)
+    wanted = FORMATS if form is None else (form,)
+    if not any(folders[kind] for kind in wanted):
+        there = ", ".join(kind for kind in FORMATS if folders[kind])
+        raise StorageError(f"{root.uri}: no release lies here as {form}; there is {there}")
+    led_to = _led_to(root, top, paths)
+    shown = {kind: folder for kind in wanted if (folder := _shown(folders[kind], led_to)) is not None}
+    if not shown:
+        names = ", ".join(_joined(top, folder) for kind in wanted for folder in folders[kind])
+        raise StorageError(
+            f"{root.uri}: no card says which release readers get: there are several, or it is still being written; "
+            f"name one of them: {names}"
+        )
+    others = tuple(_joined(top, folder) for folder in every if folder not in shown.values())
+    listings = []
+    for kind, folder in sorted(shown.items(), key=lambda entry: (entry[1].count("/"), FORMATS.index(entry[0]))):
+        # (what lies in another release's folder is none of this one's)
+        apart = tuple(other for other in every if other.startswith(folder) and other != folder)
+        mine = [path for path in paths if path.startswith(folder) and not path.startswith(apart)]
+        beside = {other for other in FORMATS if folder in folders[other]} - {kind}
+        sorted_out = _sorted_out(mine, folder, base, kind, beside)
+        listings.append(Listing(kind, _joined(top, folder), *sorted_out, others))
+    return tuple(listings)
+
+
+def _joined(top: str, folder: str) -> str:
+    return f"{top}/{folder}".strip("/")
+
+
+def _sorted_out(
+    paths: Sequence[str], folder: str, base: str, form: str, beside: Collection[str]
+) -> tuple[tuple[Shard, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the shards of a format among the files of a folder, the stray files, and those out of the layout.
+
+    Args:
+        paths: of all files there.
+        folder: the release's, which is empty or ends in a slash.
+        base: what the paths are relative to, as the root's filesystem wants it.
+        form: the format.
+        beside: other formats in the same folder, whose files out of the layout are told of with theirs.
+    """
     shards: list[Shard] = []
     stray, misplaced = [], []
-    for path in (path.removeprefix(folder) for path in paths if path.startswith(folder)):
-        kind = _ENDINGS.get(f".{path.rpartition('.')[2]}")
+    for path in (path.removeprefix(folder) for path in paths):
+        ending = path.rpartition(".")[2]
         place = _place(path)
         if place is None:
-            # (what lies in another release's folder is none of this one's)
-            if kind is not None and not any(path.startswith(o.removeprefix(folder)) for o in folders if o != folder):
+            if ending in FORMATS and ending not in beside:
                 misplaced.append(path)
-        elif kind is None or path.rpartition("/")[2].startswith((".", "_")):
+        elif ending not in FORMATS or path.rpartition("/")[2].startswith((".", "_")):
             stray.append(path)
-        else:
-            shards.append(Shard(len(shards), path, f"{base}/{folder}{path}", kind, *place))
-    whole = f"{top}/{folder}".strip("/")
-    others = tuple(f"{top}/{other}".strip("/") for other in folders if other != folder)
-    return Listing(whole, tuple(shards), tuple(stray), tuple(misplaced), others)
+        elif ending == form:
+            shards.append(Shard(len(shards), path, f"{base}/{folder}{path}", form, *place))
+        elif form == "jsonl":
+            stray.append(path)
+    return tuple(shards), tuple(stray), tuple(misplaced)
 
 
-def _shown(root: OutputRoot, top: str, paths: Sequence[str], folders: Sequence[str]) -> str:
-    """Return which of the folders (each empty or ending in a slash) readers get: the one that a card leads to.
+def _led_to(root: OutputRoot, top: str, paths: Sequence[str]) -> list[str]:
+    """Return the folders that cards lead to, each empty or ending in a slash; those of the uppermost card first."""
+    folders = []
+    for path in sorted((path for path in paths if path.rpartition("/")[2] == "README.md"), key=lambda p: p.count("/")):
+        around = path.removesuffix("README.md")
+        header = root.read(_joined(top, path)).decode(errors="replace").split("\n---\n")[0]
+        folders += [f"{around}{found['folder']}" for found in _POINTER.finditer(header)]
+    return folders
 
-    Raises:
-        StorageError: no card does.
-    """
+
+def _shown(folders: Sequence[str], led_to: Sequence[str]) -> str | None:
+    """Return which of the folders (each empty or ending in a slash) readers get; None: no card says so."""
     if "" in folders:
         return ""
     # (a job's version that no card leads to may be half of one)
     if len(folders) == 1 and not _VERSION.search(folders[0]):
         return folders[0]
-    for path in sorted((path for path in paths if path.rpartition("/")[2] == "README.md"), key=lambda p: p.count("/")):
-        around = path.removesuffix("README.md")
-        header = root.read(f"{top}/{path}".lstrip("/")).decode(errors="replace").split("\n---\n")[0]
-        for found in _POINTER.finditer(header):
-            if (folder := f"{around}{found['folder'] or ''}") in folders:
-                return folder
-    raise StorageError(
-        f"{root.uri}: no card says which release readers get: there are several, or it is still being written; name "
-        f"one of them: "
-        f"{', '.join(f'{top}/{folder}'.strip('/') for folder in folders)}"
-    )
+    return next((folder for folder in led_to if folder in folders), None)
 
 
 def _place(path: str) -> tuple[str, str, str] | None:

@@ -16,19 +16,19 @@ from sift_ray.validate.run import Validation
 
 def render(validation: Validation, console: Console) -> None:
     """Print what was found, worst first, each with its first examples."""
-    layout = "with evidence" if validation.verified else "the published four keys"
-    languages = ", ".join(validation.languages)
-    what = f"{count_text(validation.rows)} rows in {validation.files:,} files ({layout}; {languages})"
-    console.print(Text(f"{validation.path}: {what}"), soft_wrap=True)
+    for of in validation.looked:
+        layout = "with evidence" if of.verified else "the published four keys"
+        what = f"{count_text(of.rows)} rows in {of.files:,} files ({of.form}, {layout}; {', '.join(of.languages)})"
+        console.print(Text(f"{of.path}: {what}"), soft_wrap=True)
     if validation.against is not None:
         console.print(Text(f"held against {validation.against}"), soft_wrap=True)
     for other in validation.others:
         console.print(Text(f"not looked at: {other}"), soft_wrap=True)
     console.print()
     if validation.findings:
-        heads = ("severity", "rule", "found", "share", "first")
+        heads = ("severity", "format", "rule", "found", "share", "first")
         rows = [_row(finding) for finding in validation.findings]
-        console.print(grid("", heads, rows, words=("rule",), sentences=("first",)))
+        console.print(grid("", heads, rows, words=("format", "rule"), sentences=("first",)))
         console.print()
     counts = {s: sum(f.severity is s for f in validation.findings) for s in Severity}
     told = ", ".join(f"{count} {severity}{'' if count == 1 else 's'}" for severity, count in counts.items())
@@ -40,6 +40,7 @@ def _row(finding: Finding) -> tuple[str, ...]:
     shown = [_text(example) for example in finding.examples[:2]]
     return (
         finding.severity.value,
+        finding.form,
         finding.rule,
         count_text(finding.count),
         f"{finding.share:.2%} of {finding.unit}",
@@ -55,8 +56,11 @@ def _text(example: Example) -> str:
 def as_json(validation: Validation) -> dict[str, Any]:
     """Return the validation as JSON values."""
     made = asdict(validation)
+    made["looked"] = [{"format": of.pop("form"), **of} for of in made["looked"]]
+    made["rows"] = validation.rows
     made["findings"] = [
         {
+            "format": finding.form,
             **{name: getattr(finding, name) for name in ("rule", "severity", "count", "of", "unit")},
             "says": RULES[finding.rule].says,
             "share": finding.share,

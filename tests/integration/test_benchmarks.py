@@ -75,6 +75,17 @@ def test_the_instruct_stage(tmp_path: Path) -> None:
     assert 0 < of["cached_tokens"] < of["prompt_tokens"]  # what stands before the metadata was computed once
 
 
+def test_releasing() -> None:
+    printed = benchmark("release", "--quick")
+    assert re.search(r"^ +60,000 +[\d,]+/s +[\d,]+/s +[\d.]+ ", printed, re.MULTILINE), printed
+
+
+def test_validating() -> None:
+    printed = benchmark("validate", "--quick")
+    for layout in ("Parquet", "Parquet, --against", "published JSON lines"):
+        assert re.search(rf"^ +4,\d+ {layout} +[\d,]+ ", printed, re.MULTILINE), printed
+
+
 def test_batches_on_a_device() -> None:
     assert "times real time in batches of 10 s" in benchmark("gpu", "--device", "cpu", "--seconds", "10")
 

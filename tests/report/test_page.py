@@ -7,15 +7,22 @@ import shutil
 from itertools import pairwise
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 from typer.testing import CliRunner
 
 from sift_ray.cli import JOB_FAILED, app
-from sift_ray.config import Config
+from sift_ray.config import BinConfig, Config
+from sift_ray.metadata.bins import build_rulers
 from sift_ray.metadata.phrases import phrases
+from sift_ray.report.page.histograms import Shapes
+from sift_ray.report.page.measures import measure_views
+from sift_ray.report.page.numbers import funnels
 from sift_ray.report.page.write import PAGE_NAME, Choice, page, write_page
+from sift_ray.report.state import manifests_of, summarise
 from sift_ray.schema import TASKS
-from sift_ray.storage import LocalRoot, S3Root, StorageError
+from sift_ray.storage import LocalRoot, S3Root, StorageError, read_table, wave_files
 
 from ..seaweed import Seaweed
 from .page_job import HOSTILE, ROWS, WAVES, Element, parsed, write_job
@@ -106,6 +113,65 @@ def test_every_category_of_every_measurement_is_counted(document: Element) -> No
     for measure in ("average pitch", "speaking rate", "noise level", "speech quality"):
         assert any(label.startswith(f"Histogram of {measure}, ") for label in drawn)
     assert "MOS (P.835 OVRL)" in next(e for e in document.all("h3") if "Speech quality" in e.text()).text()
+
+
+def test_drawings_of_one_range_share_their_numbers(document: Element) -> None:
+    def within(section: str) -> list[Element]:
+        return of_class(next(e for e in document.all("section") if e.attributes.get("id") == section), "chart")
+
+    for section, strips, values in (("hours", 2, "0 8 16 24 32"), ("alignment", 5, "0.00 0.25 0.50 0.75 1.00")):
+        [chart] = within(section)
+        assert len(of_class(chart, "histogram")) == len(list(chart.all("figcaption"))) == strips
+        assert len(list(chart.all("table"))) == strips
+        assert [e.text() for e in of_class(chart, "value")] == values.split()
+    for chart in within("measurements"):  # each group has a ruler of its own
+        assert len(of_class(chart, "histogram")) == 1
+        assert len(of_class(chart, "value")) >= 2
+        places = [e.text() for e in of_class(chart, "place")]
+        assert places
+        assert places == [str(place) for place in range(1, len(places) + 1)]
+
+
+def test_groups_that_one_ruler_judges_are_drawn_over_its_edges(job: Written) -> None:
+    _, root = job
+    files = [file for manifest in manifests_of(root, "annotations") for file in wave_files(root, manifest)]
+    rows = pa.concat_tables([read_table(root, file) for file in files])
+    rows = rows.filter(pc.equal(rows["status"], "ok"))
+    rulers = build_rulers(rows.to_batches, BinConfig(min_count=30))
+    shapes = Shapes(rulers)
+    for batch in rows.to_batches():
+        shapes.add(batch)
+    views = {view.title: view for view in measure_views(shapes, rulers, {}, {})}
+    [rate] = views["Speaking rate"].charts
+    assert [strip.caption for strip in rate.strips] == [
+        "first: 20 values, judged by all corpora",
+        "second: 16 values, judged by all corpora",
+    ]
+    assert [table.caption for table in rate.numbers] == [
+        f"Speaking rate, {corpus}: categories, phones per second of speech" for corpus in ("first", "second")
+    ]
+    assert ['class="place"' in strip.drawing for strip in rate.strips] == [True, False]
+    assert [strip.drawing.count('class="edge"') for strip in rate.strips] == [8, 8]
+    pitch = views["Average pitch"].charts
+    assert [[strip.caption.split(":")[0] for strip in chart.strips] for chart in pitch] == [
+        ["first, female", "second, female"],
+        ["first, male", "second, male"],
+    ]
+
+
+def test_what_no_answer_rests_on_is_said_and_has_no_columns(document: Element) -> None:
+    found = tables(document)
+    assert "in accepted answers" in found["Speaking rate: balance of its categories"][0]
+    told = found["Average pitch: balance of its categories; no accepted answer rests on one"]
+    assert told[0] == ["category", "utterances", "share", ""]
+    assert sum(int(row[1]) for row in told[1:]) == WAVES * ROWS * 9 // 10
+
+
+def test_shares_of_nothing_are_left_blank(job: Written) -> None:
+    summary = summarise(job[1])
+    summary.stages["utterances"].rows = 0
+    first, *_ = funnels(summary)
+    assert [row[1:] for row in first.rows[:2]] == [("0", "", ""), (str(WAVES * ROWS), "", "")]
 
 
 def test_samples_of_every_task_are_heard_seen_and_read(document: Element) -> None:

@@ -41,7 +41,13 @@ _LIGHTNESS = """(() => {
   };
   const style = query => getComputedStyle(document.querySelector(query));
   return [of(style("body").backgroundColor), of(style("h1").color), of(style("caption").color),
-          of(style(".strip .label").fill), of(style(".histogram .value").fill), of(style(".reason strong").color)];
+          of(style(".strip .label").fill), of(style(".numbers .value").fill), of(style(".reason strong").color)];
+})()"""
+_STACKS = """(() => {
+  const box = e => (({left, right, top, bottom}) => [left, right, top, bottom])(e.getBoundingClientRect());
+  return [...document.querySelectorAll(".stack")].map(e => [
+    [...e.querySelectorAll(".histogram")].map(box), box(e.querySelector(".numbers")),
+    [...e.querySelectorAll("figcaption")].map(c => c.getBoundingClientRect().right)]);
 })()"""
 _WIDER = """[...document.querySelectorAll("body *")].filter(e =>
   !e.closest(".scroll") && e.getBoundingClientRect().right > innerWidth + 0.5).map(e => e.outerHTML.slice(0, 80))"""
@@ -80,6 +86,33 @@ def test_a_policy_that_is_broken_would_be_told(tab: Chromium, page: Path, tmp_pa
     assert any("Content Security Policy" in text for text in tab.complaints[told:])
     assert tab.evaluate("document.title") != "1"
     del tab.complaints[told:]
+
+
+@pytest.mark.parametrize(("width", "mobile", "beside"), [(1200, False, True), (390, True, False)])
+def test_drawings_over_one_axis_stand_in_line_with_its_numbers(
+    tab: Chromium, page: Path, width: int, mobile: bool, beside: bool
+) -> None:
+    tab.open(page, width=width, mobile=mobile)
+    stacks = tab.evaluate(_STACKS)
+    assert len(stacks) >= 2  # durations and alignment scores
+    for drawings, numbers, captions in stacks:
+        assert len(drawings) > 1
+        for left, right, _, _ in drawings:
+            assert (left, right) == pytest.approx(numbers[:2], abs=0.5)
+        assert all(upper[3] <= lower[2] + 0.5 for upper, lower in pairwise(drawings))
+        assert drawings[-1][3] - 0.5 <= numbers[2] <= drawings[-1][3] + 10
+        assert all((caption <= left) == beside for caption, (left, *_) in zip(captions, drawings, strict=True))
+
+
+def test_a_table_that_is_cut_off_shows_that_it_goes_on(tab: Chromium, page: Path) -> None:
+    tab.open(page, width=390, mobile=True)
+    wide = tab.evaluate(
+        "[...document.querySelectorAll('.scroll')].filter(e => e.scrollWidth > e.clientWidth).map(e =>"
+        " [getComputedStyle(e).backgroundAttachment, e.querySelector('caption').getBoundingClientRect().right])"
+    )
+    assert wide
+    assert all(attachment == "local, local, scroll, scroll" for attachment, _ in wide)
+    assert all(right <= 390 for _, right in wide)  # what it shows can be read without scrolling
 
 
 @pytest.mark.parametrize(("width", "mobile"), [(1200, False), (768, False), (390, True), (320, True)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from sift_ray.cli import app
 from sift_ray.cli_reports import ERRORS_FOUND, WARNINGS_FOUND
 from sift_ray.validate.rules import RULES
 
-from .small_job import copied, edit, publish
+from .small_job import copied, edit, edit_lines, publish
 
 FOLDER = "train/closed_ended/acoustic_level/en"
 
@@ -46,6 +47,7 @@ def test_an_error_is_shown_with_its_file_and_row_and_is_exit_3(corner: Path, tmp
     assert document["rows"] > 10
     [finding] = document["findings"]
     assert finding | {"share": 0} == {
+        "format": "parquet",
         "rule": "task_of_folder",
         "severity": "error",
         "count": 1,
@@ -56,6 +58,28 @@ def test_an_error_is_shown_with_its_file_and_row_and_is_exit_3(corner: Path, tmp
         "examples": [{"file": f"{FOLDER}/part-00000.parquet", "row": 2, "detail": "open_ended"}],
     }
     assert finding["share"] == pytest.approx(1 / document["rows"])
+
+
+def test_each_format_is_shown_or_the_one_that_is_asked_for(corner: Path) -> None:
+    lines = publish(corner, corner / "jsonl") / FOLDER / "part-00000.jsonl"
+    edit_lines(lines, lambda rows: rows[2].update(task="open_ended"))
+    code, out, _ = run(corner)
+    assert code == ERRORS_FOUND
+    assert f"{corner}: " in out
+    assert f"{corner}/jsonl: " in out
+    assert re.search(r"^error +jsonl +task_of_folder ", out, re.MULTILINE), out
+    assert run(corner, "--format", "jsonl")[0] == ERRORS_FOUND
+    code, out, _ = run(corner, "--format", "parquet")
+    assert code == 0
+    assert "not looked at: jsonl\n" in out
+    code, _, err = run(corner, "--format", "csv")
+    assert code == 2
+    assert "--format csv: there is no such format; there are parquet, jsonl" in err
+
+
+def test_a_format_without_rows_is_exit_3(corner: Path) -> None:
+    (publish(corner, corner / "jsonl") / FOLDER / "part-00000.jsonl").write_text("")
+    assert run(corner)[0] == run(corner, "--format", "jsonl")[0] == ERRORS_FOUND
 
 
 def test_json_alone_is_printed_where_it_is_asked_for(corner: Path) -> None:

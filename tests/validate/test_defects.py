@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,7 +77,7 @@ def another_audio(row: Row) -> None:
 
 
 def another_utterance(row: Row) -> None:
-    row["utterance_ids"] = ["p999_001"]
+    row["utterance_ids"] = [f"{row['id']}7"]
 
 
 def strange_sample_id(row: Row) -> None:
@@ -193,9 +194,10 @@ def release(good_job: Path, tmp_path: Path) -> Path:
 def test_a_good_release_has_no_defect(good_job: Path) -> None:
     validation = found_in(good_job)
     assert validation.findings == ()
-    assert validation.path == str(good_job / "release")
+    [looked] = validation.looked
+    assert (looked.form, looked.path) == ("parquet", str(good_job / "release"))
     assert validation.rows == sum(pq.read_metadata(f).num_rows for f in good_job.rglob("release/**/*.parquet"))
-    assert validation.verified
+    assert looked.verified
 
 
 def test_a_few_good_files_have_no_defect(corner: Path) -> None:
@@ -208,13 +210,33 @@ def test_a_defect_in_a_row_is_found(corner: Path, defect: str) -> None:
     file = first(corner, "train", ACOUSTIC, "en")
     edit(file, change)
     validation = found_in(corner)
-    breach = finding(validation, rule)
-    assert breach.severity is Severity.ERROR
-    assert breach.count == 1
+    [breach] = validation.findings
+    assert (breach.rule, breach.severity, breach.count) == (rule, Severity.ERROR, 1)
     assert breach.examples[0].file == str(file.relative_to(corner))
     assert breach.examples[0].row == {"a row twice": pq.read_metadata(file).num_rows, "a sample id twice": 2}.get(
         defect, 1
     )
+
+
+def test_many_defects_in_one_copy_are_found_each_by_its_rule(release: Path) -> None:
+    file = first(release, "train", ACOUSTIC, "en")
+    changed: dict[int, str] = {}  # the rows that have a defect, by number
+
+    def spoilt(rows: list[Row]) -> list[Row]:
+        left, made = iter(rows), list[Row]()
+        for rule, change in IN_ROWS.values():
+            some = [next(left) for _ in range(2 if rule == "duplicate_sample_id" else 1)]
+            made += change(some) or some
+            changed[len(made)] = rule  # (what comes again is told of where it does)
+        return [*made, *left]
+
+    edit(file, spoilt)
+    findings = found_in(release).findings
+    assert {f.rule: f.count for f in findings} == Counter(changed.values())
+    assert len(findings) >= 15
+    for found in findings:
+        for example in found.examples:
+            assert (example.file, changed[example.row or 0]) == (str(file.relative_to(release)), found.rule)
 
 
 @pytest.mark.parametrize(
@@ -414,7 +436,7 @@ def test_the_version_that_the_card_leads_to_is_looked_at(corner: Path, tmp_path:
     )
     edit(first(root / "v-1", "train", ACOUSTIC, "en"), in_first_row(bare))
     validation = found_in(root)
-    assert validation.path == str(root / "v-2")
+    assert [of.path for of in validation.looked] == [str(root / "v-2")]
     assert validation.others == ("v-1",)
     assert validation.findings == ()
     assert worst(found_in(root / "v-1").findings) is Severity.ERROR

@@ -42,7 +42,7 @@ def only(validation: Validation) -> Finding:
 def test_a_good_copy_has_no_defect(whole: Path, good_job: Path) -> None:
     validation = found_in(whole)
     assert validation.findings == ()
-    assert not validation.verified
+    assert [(of.form, of.verified) for of in validation.looked] == [("jsonl", False)]
     assert validation.rows == found_in(good_job).rows
 
 

@@ -42,26 +42,24 @@ class Source(NamedTuple):
 
 def sample_groups(source: Source, picked: Mapping[Cell, Sequence[Pick]]) -> list[Group[SampleView]]:
     """Return accepted pairs by task, in the order of `picked`."""
-    tasks = dict.fromkeys(cell.task for cell in picked if cell.task)
-    rows = _rows_of_picks(source.root, [pick for picks in picked.values() for pick in picks])
-    return [
-        Group(
-            task,
-            f"task-{task}",
-            [_sample(source, pick, rows) for cell, picks in picked.items() if cell.task == task for pick in picks],
-        )
-        for task in tasks
-    ]
+    by_task: dict[str, list[Pick]] = {}
+    for cell, picks in picked.items():
+        if cell.task:
+            by_task.setdefault(cell.task, []).extend(picks)
+    return _groups(source, "task", by_task)
 
 
 def refused_pairs(source: Source, picked: Mapping[Cell, Sequence[Pick]]) -> list[Group[SampleView]]:
     """Return refused pairs by rule, those rules first that refused most."""
-    cells = [cell for cell in picked if not cell.task]
-    rows = _rows_of_picks(source.root, [pick for cell in cells for pick in picked[cell]])
+    return _groups(source, "rule", {cell.rule: picks for cell, picks in picked.items() if not cell.task})
+
+
+def _groups(source: Source, kind: str, picks: Mapping[str, Sequence[Pick]]) -> list[Group[SampleView]]:
+    rows = _rows_of_picks(source.root, [pick for some in picks.values() for pick in some])
     return [
-        Group(cell.rule, f"rule-{cell.rule}", [_sample(source, pick, rows) for pick in picked[cell]])
-        for cell in cells
-        if picked[cell]
+        Group(name, f"{kind}-{name}", [_sample(source, pick, rows) for pick in some])
+        for name, some in picks.items()
+        if some
     ]
 
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
 from sift_ray.metadata.categories import ATTRIBUTES, Attribute, labels_of
-from sift_ray.metadata.rulers import Group, Rulers, in_order
+from sift_ray.metadata.rulers import Group, Ruler, Rulers, in_order
 from sift_ray.report.bins_table import name_of
 from sift_ray.report.page.balance import CLOSED
-from sift_ray.report.page.charts import bar, histogram
+from sift_ray.report.page.charts import Drawn, bar, stacked
 from sift_ray.report.page.histograms import Histogram, Shapes
 from sift_ray.report.page.views import Chart, MeasureView, TableView
 from sift_ray.report.tables import count_text, largest_first
@@ -40,7 +40,10 @@ def measure_views(shapes: Shapes, rulers: Rulers, spoken: Spoken, units: Mapping
         groups = [group for group in measured if group.attribute == attribute.key]
         largest = sorted(groups, key=lambda group: (-sum(measured[group].counts), in_order(group)))[:GROUPS_SHOWN]
         unit = units.get(attribute.column, MEASURES[attribute.column].unit)
-        charts = [_chart(attribute, group, measured[group], rulers, unit) for group in sorted(largest, key=in_order)]
+        charts = [
+            _chart(attribute, judge, {group: measured[group] for group in judged}, rulers, unit)
+            for judge, judged in _by_judge(sorted(largest, key=in_order), rulers)
+        ]
         views.append(
             MeasureView(
                 title_of(attribute.key),
@@ -61,36 +64,36 @@ def content_balance(spoken: Spoken) -> list[TableView]:
     return [table for table in tables if table is not None]
 
 
-def _chart(attribute: Attribute, group: Group, shape: Histogram, rulers: Rulers, unit: str) -> Chart:
-    judge = rulers.judge(group)
-    edges = () if judge is None else judge.edges
-    counts = rulers.counts.get(group, (0,) * len(attribute.labels))
-    total = sum(counts)
-    rows = [
-        (
-            f"{place}. {label}",
-            f"{low:,.4g}",
-            f"{high:,.4g}",
-            count_text(count),
-            f"{count / total:.1%}" if total else "",
-            bar(count / total if total else 0.0),
-        )
-        for place, (label, (low, high), count) in enumerate(
-            zip(attribute.labels, pairwise(edges), counts, strict=True), 1
-        )
-    ]
-    name = name_of(group).partition(", ")[2]
-    values = sum(shape.counts)
-    caption = f"{name}: {count_text(values)} {'value' if values == 1 else 'values'}"
-    if judge is not None and judge.group != group:
-        caption += f", judged by {name_of(judge.group).partition(', ')[2]}"
-    described = f"Histogram of {attribute.key.replace('_', ' ')}, {name}, in {unit}, with the edges of its categories."
-    numbers = TableView(
-        f"{title_of(attribute.key)}, {name}: categories, {unit}",
-        ("category", "above", "up to", "values", "share", ""),
-        rows,
-    )
-    return Chart(caption, histogram(shape, edges, described), numbers)
+def _by_judge(groups: Iterable[Group], rulers: Rulers) -> list[tuple[Ruler, list[Group]]]:
+    """Return the groups that each ruler judges: their histograms have the same range and edges."""
+    judged: dict[Group, tuple[Ruler, list[Group]]] = {}
+    for group in groups:
+        if (judge := rulers.judge(group)) is not None:
+            judged.setdefault(judge.group, (judge, []))[1].append(group)
+    return list(judged.values())
+
+
+def _chart(attribute: Attribute, judge: Ruler, shapes: Mapping[Group, Histogram], rulers: Rulers, unit: str) -> Chart:
+    drawn, tables = [], []
+    for group, shape in shapes.items():
+        name = name_of(group).partition(", ")[2]
+        values = sum(shape.counts)
+        caption = f"{name}: {count_text(values)} {'value' if values == 1 else 'values'}"
+        if judge.group != group:
+            caption += f", judged by {name_of(judge.group).partition(', ')[2]}"
+        told = f"Histogram of {attribute.key.replace('_', ' ')}, {name}, in {unit}, with the edges of its categories."
+        drawn.append(Drawn(caption, told, shape))
+        counts = rulers.counts.get(group, (0,) * len(attribute.labels))
+        total = sum(counts)
+        rows = [
+            (f"{place}. {label}", f"{low:,.4g}", f"{high:,.4g}", *_shared(count, total))
+            for place, (label, (low, high), count) in enumerate(
+                zip(attribute.labels, pairwise(judge.edges), counts, strict=True), 1
+            )
+        ]
+        title = f"{title_of(attribute.key)}, {name}: categories, {unit}"
+        tables.append(TableView(title, ("category", "above", "up to", "values", "share", ""), rows))
+    return Chart(*stacked(drawn, judge.edges), tables)
 
 
 def _judged(attribute: Attribute, rulers: Rulers) -> Counter[str]:
@@ -109,20 +112,23 @@ def _balance(
     facts, values = sum(told.values()), sum((judged or {}).values())
     if not facts and not values:
         return None
-    rows: list[Sequence[str]] = []
-    for label in labels_of(key):
-        cells: list[str] = [label]
-        if judged is not None:
-            cells += _shared(judged.get(label, 0), values)
-        rows.append((*cells, *_shared(told[label], facts)))
+    counted = []
     if judged is not None:
-        rows += [
-            (f"no category: {reason}", count_text(n), "", "", "", "", "") for reason, n in largest_first(unknown) if n
-        ]
-    heads = ("utterances", "share", "") if judged is not None else ()
-    return TableView(
-        f"{title_of(key)}: balance of its categories", ("category", *heads, "in accepted answers", "share", ""), rows
-    )
+        counted.append(("utterances", judged, values))
+    if facts:
+        counted.append(("in accepted answers", told, facts))
+    rows: list[Sequence[str]] = [
+        (label, *(cell for _, counts, total in counted for cell in _shared(counts.get(label, 0), total)))
+        for label in labels_of(key)
+    ]
+    if judged is not None:
+        blank = ("",) * (3 * len(counted) - 1)
+        rows += [(f"no category: {reason}", count_text(n), *blank) for reason, n in largest_first(unknown) if n]
+    heads = [head for name, *_ in counted for head in (name, "share", "")]
+    caption = f"{title_of(key)}: balance of its categories"
+    if spoken and not facts:
+        caption += "; no accepted answer rests on one"
+    return TableView(caption, ("category", *heads), rows)
 
 
 def _shared(count: int, total: int) -> tuple[str, ...]:
@@ -131,29 +137,24 @@ def _shared(count: int, total: int) -> tuple[str, ...]:
 
 
 def duration_charts(shapes: Shapes) -> list[Chart]:
-    """Return the histogram of each corpus's durations."""
-    return [
-        Chart(
-            f"{corpus}: {count_text(sum(shape.counts))} utterances",
-            histogram(
-                shape, (), f"Histogram of the durations of {corpus}, seconds; the last bar holds all longer ones."
-            ),
-            _cells(f"Durations of {corpus}, s", shape, ("from", "below", "utterances", ""), 6),
-        )
-        for corpus, shape in shapes.durations().items()
-    ]
+    """Return the histograms of the corpora's durations, over one axis."""
+    drawn, tables = [], []
+    for corpus, shape in shapes.durations().items():
+        told = f"Histogram of the durations of {corpus}, seconds; the last bar holds all longer ones."
+        drawn.append(Drawn(f"{corpus}: {count_text(sum(shape.counts))} utterances", told, shape))
+        tables.append(_cells(f"Durations of {corpus}, s", shape, ("from", "below", "utterances", ""), 6))
+    return [Chart(*stacked(drawn, ()), tables)] if drawn else []
 
 
 def alignment_charts(shapes: Shapes) -> list[Chart]:
-    """Return the histogram of each language's alignment scores, those that were refused dashed on top."""
-    charts = []
+    """Return the histograms of the languages' alignment scores over one axis, those that were refused on top."""
+    drawn, tables = [], []
     for language, (used, refused) in shapes.scores().items():
-        kept, not_kept = sum(used.counts), sum(refused.counts)
-        caption = f"{language}: {count_text(kept)} alignments used, {count_text(not_kept)} refused (dashed)"
-        described = f"Histogram of alignment scores in {language}, 0 to 1."
-        both = _score_numbers(language, used, refused)
-        charts.append(Chart(caption, histogram(used, (), described, refused.counts), both))
-    return charts
+        caption = f"{language}: {count_text(sum(used.counts))} used, {count_text(sum(refused.counts))} refused"
+        told = f"Histogram of alignment scores in {language}, 0 to 1."
+        drawn.append(Drawn(caption, told, used, refused.counts))
+        tables.append(_score_numbers(language, used, refused))
+    return [Chart(*stacked(drawn, ()), tables)] if drawn else []
 
 
 def _score_numbers(language: str, used: Histogram, refused: Histogram) -> TableView:

@@ -64,8 +64,9 @@ def funnels(summary: Summary) -> list[TableView]:
 
 
 def _funnel(caption: str, steps: Sequence[tuple[str, float]]) -> TableView:
-    first = steps[0][1] or 1
-    rows = [(name, count_text(n), f"{n / first:.1%}", bar(n / first)) for name, n in steps]
+    first = steps[0][1]
+    shares = [n / first if first else None for _, n in steps]
+    rows = [(name, count_text(n), _percent(of), _bar(of)) for (name, n), of in zip(steps, shares, strict=True)]
     return TableView(caption, ("step", "number", "of the first", ""), rows)
 
 
@@ -128,7 +129,7 @@ def instructions(summary: Summary) -> list[TableView]:
     if not counts.get("pairs"):
         return []
     mix = [
-        (task, count_text(p.accepted), _percent(p.share), _percent(p.reference), bar(p.share or 0.0))
+        (task, count_text(p.accepted), _percent(p.share), _percent(p.reference), _bar(p.share))
         for task, p in mix_of(counts).items()
     ]
     heads = ("task", "accepted", "share", "share in SIFT-50M", "")
@@ -162,7 +163,7 @@ def _yields(counts: Counts) -> TableView:
 
 def _yield(task: str, rung: str, cell: Yield) -> tuple[str, ...]:
     numbers = map(count_text, (cell.asked, cell.answered, cell.accepted, cell.rejected))
-    return (task, rung, *numbers, _percent(cell.share), bar(cell.share or 0.0))
+    return (task, rung, *numbers, _percent(cell.share), _bar(cell.share))
 
 
 def _source(summary: Summary) -> Counts:
@@ -178,6 +179,10 @@ def _instructed(summary: Summary) -> Counts:
 def hours_text(number: float) -> str:
     """Return hours as tables show them: the fewer, the more decimals."""
     return f"{number:,.0f}" if number >= 1000 else f"{number:,.1f}" if number >= 10 else f"{number:.3f}"
+
+
+def _bar(share: float | None) -> str:
+    return "" if share is None else bar(share)
 
 
 def _percent(share: float | None) -> str:

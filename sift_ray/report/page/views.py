@@ -31,12 +31,20 @@ class TableView:
 
 
 @dataclass(frozen=True, slots=True)
-class Chart:
-    """A drawing, what it is of, and the same in numbers."""
+class Strip:
+    """A drawing, and what it is of."""
 
     caption: str
     drawing: Markup
-    numbers: TableView
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Drawings over one axis, the axis, and what each of them shows in numbers."""
+
+    strips: Sequence[Strip]
+    axis: Markup
+    numbers: Sequence[TableView]
 
 
 @dataclass(frozen=True, slots=True)
