@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from sift_ray.cli_options import Debug, Overrides, console, told
+from sift_ray.cli_options import JOB_FAILED, Debug, Overrides, console, told
 from sift_ray.config_file import ConfigError, load_config
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def evaluate(
 ) -> None:
     """Score predictions: answers in text by a judge, generated audio by our own measurements and the frozen bins.
 
-    Exit codes: 0 scored; 1 something could not be read or judged; 2 the command line or the config is wrong.
+    Exit codes: 0 scored; 1 something could not be read, or nothing of a task could be judged; 2 the command line or the
+    config is wrong.
     """
     with told(debug):
         if not debug:
@@ -96,8 +97,8 @@ def evaluate(
         except ValueError as error:
             raise ConfigError(f"--split: {error}") from None
         for path in (out, details):
-            if path is not None and not path.absolute().parent.is_dir():
-                raise ConfigError(f"{path}: there is no folder {path.absolute().parent} to write to")
+            if path is not None:
+                _check_writable(path)
         job = None if config is None else load_config(config, overrides or (), check_paths=False)
         choice = Choice(
             release=release,
@@ -120,12 +121,28 @@ def evaluate(
         if details is not None:
             details.write_text("".join(table.sample_lines(made)), encoding="utf-8")
         table.render(made, console(), by)
+    if nothing := made.unjudged():
+        typer.echo(f"sift-ray: nothing could be judged of {', '.join(nothing)}; the lines above say why", err=True)
+        raise typer.Exit(JOB_FAILED)
 
 
 def _check_names(given: list[str] | None, there: Sequence[str], what: str) -> None:
     for name in given or ():
         if name not in there:
             raise ConfigError(f"--{what} {name}: there is no such {what}; there are {', '.join(there)}")
+
+
+def _check_writable(path: Path) -> None:
+    """Refuse what can't be written before hours are spent on what is to be written there."""
+    if not path.absolute().parent.is_dir():
+        raise ConfigError(f"{path}: there is no folder {path.absolute().parent} to write to")
+    there = path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be written: {error.strerror or error}; name another file") from error
+    if not there:
+        path.unlink()
 
 
 def _gender(model: str | None, job: Config | None) -> LabelConfig | None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from sift_ray.evaluate.predict import Asked
     from sift_ray.evaluate.predict_outcome import Outcome
 
-_EVERY: Final = 100  # answers between lines of progress
+_EVERY: Final = 100  # questions between lines of progress
 _IN_FLIGHT: Final = 256  # vLLM orders its own queue; this only bounds what waits in memory
 
 
@@ -128,6 +128,8 @@ def predict(
             ours = split_of(split)
         except ValueError as error:
             raise ConfigError(str(error)) from None
+        if out.is_dir():
+            raise ConfigError(f"--out {out}: that is a folder; name a file")
         if audio_root is not None and not audio_root.is_dir():
             raise ConfigError(f"--audio-root {audio_root}: no such folder")
         storage = None if checked is None else checked.storage
@@ -180,8 +182,10 @@ async def _predicted(asked: Asked, model: _Model, out: Path) -> Outcome:
     from sift_ray.instruct.models import model_revision
 
     def progress(so_far: Outcome) -> None:
-        if so_far.predicted % _EVERY == 0:
-            typer.echo(f"{so_far.before + so_far.predicted:,} predictions", err=True)
+        if so_far.tried % _EVERY == 0:
+            failed = so_far.missing.total()
+            told = f", {failed:,} questions failed" if failed else ""
+            typer.echo(f"{so_far.before + so_far.predicted:,} predictions{told}", err=True)
 
     started: AudioLLM | None = None
     try:

@@ -1,11 +1,12 @@
 """An audio language model in a server that speaks OpenAI's chat API, such as `vllm serve Qwen/Qwen2-Audio-7B-Instruct`.
 
 How calls are made, tried again and given up is that of `OpenAIEngine`; here audio joins the message, and the settings
-that OpenAI's API lacks are sent as vLLM's server names them.
+that OpenAI's API lacks are sent as vLLM's server names them, if it is one: others may refuse what they don't know.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
@@ -28,37 +29,29 @@ _IMPOSSIBLE: Final = 0  # an n-gram size that the processor refuses, and nobody 
 
 
 class AudioCalls(ChatCalls):
-    """Calls whose user's turn holds audio."""
+    """Calls whose user's turn holds audio; `extra` are settings that a `Prompt` does not hold."""
 
-    def __init__(
-        self, name: str, config: OpenAIConfig, client: AsyncOpenAI, secret: str, settings: DecodingSettings
-    ) -> None:
-        """Take what `ChatCalls` takes, and the settings that a `Prompt` does not hold."""
+    def __init__(self, name: str, config: OpenAIConfig, client: AsyncOpenAI, secret: str) -> None:
+        """Take what `ChatCalls` takes."""
         super().__init__(name, config, client, secret)
-        # without a top-k and min-p vLLM's server would take those of the model's generation_config.json
-        self.extra: dict[str, Any] = {
-            "repetition_penalty": settings.repetition_penalty,
-            "top_k": -1,
-            "min_p": 0.0,
-        }
+        self.extra: dict[str, Any] = {}
 
     def _arguments(self, prompt: Prompt) -> dict[str, Any]:
         arguments = super()._arguments(prompt)
         if isinstance(prompt, AudioPrompt):
             arguments["messages"][-1]["content"] = content_parts(prompt)
-            arguments["extra_body"] = self.extra
+            if self.extra:
+                arguments["extra_body"] = self.extra
         return arguments
 
 
 class ServedAudioLLM(OpenAIEngine):
     """An `AudioLLM` whose model runs in a server."""
 
-    def __init__(
-        self, name: str, config: OpenAIConfig, client: AsyncOpenAI, secret: str, settings: DecodingSettings
-    ) -> None:
+    def __init__(self, name: str, config: OpenAIConfig, client: AsyncOpenAI, secret: str) -> None:
         """Take a client of the running asyncio loop; `secret` is its key, to be kept out of all messages."""
         super().__init__(name, config, client, secret)
-        self._audio_calls = AudioCalls(name, config, client, secret, settings)
+        self._audio_calls = AudioCalls(name, config, client, secret)
         self._calls = self._audio_calls
         self.notes: dict[str, str] = {}
 
@@ -79,10 +72,10 @@ class ServedAudioLLM(OpenAIEngine):
         config = config.model_copy(update={"structured": "none"})
         client, key = client_of(config)
         try:
-            model = cls(name or await _only_model(ChatCalls("", config, client, key)), config, client, key, settings)
+            model = cls(name or await _only_model(ChatCalls("", config, client, key)), config, client, key)
             await check_served(model._audio_calls)
-            await _check_hearing(model._audio_calls, settings)
             await model._find_out(settings)
+            await _check_hearing(model._audio_calls, settings)
         except BaseException:
             await client.close()
             raise
@@ -90,18 +83,29 @@ class ServedAudioLLM(OpenAIEngine):
         return model
 
     async def _find_out(self, settings: DecodingSettings) -> None:
-        """Note what the server does not apply, and send n-grams to one that has the processor for them."""
-        if not await _is_vllm(self._audio_calls):
-            self.notes["repetition_penalty"] = "sent, but the server does not say that it is vLLM, and may ignore it"
+        """Settle what is sent beside a `Prompt`: to vLLM what it takes, to others nothing; and note what is not."""
+        vllm = await _is_vllm(self._audio_calls)
+        if vllm:
+            self._audio_calls.extra |= {
+                "repetition_penalty": settings.repetition_penalty,
+                # without these it would take those of the model's generation_config.json
+                "top_k": -1,
+                "min_p": 0.0,
+            }
+        else:
+            self.notes["repetition_penalty"] = (
+                "not sent, nor that top-k and min-p are off: the server does not say that it is vLLM, and others may "
+                "refuse what OpenAI's API lacks"
+            )
         wanted = settings.extra_args()
         if wanted is None:
             return
-        if await _forbids_ngrams(self._audio_calls):
+        if vllm and await _forbids_ngrams(self._audio_calls, wanted):
             self._audio_calls.extra["vllm_xargs"] = wanted
         else:
             self.notes[NGRAM] = (
-                "not applied: the server has no processor for it; start it where sift-ray is installed, with "
-                f"--logits-processors {NGRAM_PROCESSOR}"
+                "not applied: the server is not vLLM with a processor for it; start one where sift-ray is installed, "
+                f"with --logits-processors {NGRAM_PROCESSOR}"
             )
 
 
@@ -152,10 +156,20 @@ async def _is_vllm(calls: ChatCalls) -> bool:
         return False
 
 
-async def _forbids_ngrams(calls: AudioCalls) -> bool:
-    """Whether the server has the n-gram processor loaded: it alone refuses a size that can't be one.
+async def _forbids_ngrams(calls: AudioCalls, wanted: Mapping[str, int]) -> bool:
+    """Whether the server has the n-gram processor loaded: it alone refuses a size that can't be one, and no other.
 
-    A server without it takes the same request, as vLLM reads of `vllm_xargs` only what a processor asks for.
+    A server without it takes both, as vLLM reads of `vllm_xargs` only what a processor asks for; one that knows no
+    such key refuses both.
+    """
+    refusal = await _refusal(calls, {**wanted, "ngram_size": _IMPOSSIBLE})
+    return refusal is not None and "ngram_size" in refusal and await _refusal(calls, wanted) is None
+
+
+async def _refusal(calls: AudioCalls, arguments: Mapping[str, int]) -> str | None:
+    """Return the words in which the server refuses arguments of a processor; None: it takes them.
+
+    What fails for another reason says nothing of them, and counts as refused in no words.
     """
     import openai
 
@@ -164,10 +178,10 @@ async def _forbids_ngrams(calls: AudioCalls) -> bool:
             model=calls.name,
             messages=[{"role": "user", "content": "Say yes."}],
             max_tokens=1,
-            extra_body={"vllm_xargs": {"ngram_size": _IMPOSSIBLE}},
+            extra_body={"vllm_xargs": dict(arguments)},
         )
     except openai.APIStatusError as error:
-        return error.status_code < 500 and "ngram_size" in str(error)
+        return str(error) if error.status_code < 500 else ""
     except openai.OpenAIError:
-        return False
-    return False
+        return ""
+    return None

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from sift_ray.evaluate.measured import NO_PHONES, Clip, ClipMeasurer, Measured
+from sift_ray.evaluate.measured import CUT, NO_PHONES, Clip, ClipMeasurer, Measured
 from sift_ray.evaluate.origin import Known
 from sift_ray.evaluate.samples import Sample
 from sift_ray.instruct.synthesis import split_transcript
@@ -26,7 +26,8 @@ MISSING: Final = "missing"
 NO_RULER: Final = "no_ruler"
 NO_CLASSIFIER: Final = "no_classifier"
 
-_OUR_LACK: Final = frozenset({NO_PHONES, "no_phones", NO_RULER, NO_CLASSIFIER, "out_of_memory"})
+_RATE: Final = "speaking_rate"
+_OUR_LACK: Final = frozenset({NO_PHONES, "no_phones", CUT, NO_RULER, NO_CLASSIFIER, "out_of_memory"})
 """Reasons for which nothing can be said about the audio; with all others it is the audio that lacks something."""
 
 
@@ -38,7 +39,9 @@ class Outcome(NamedTuple):
         key: one of `MEASURED_KEYS`, or `gender`.
         asked: the label.
         found: the label that was measured, None where there is none.
-        reason: why there is none: `missing` (no audio), what is wrong with the audio, or what is lacking to judge it.
+        reason: why there is none: what is lacking to judge it, whatever the audio; `missing` (no audio); or what is
+            wrong with the audio.
+        detail: the same for a person, of audio that can't be measured at all.
     """
 
     sample: Sample
@@ -46,6 +49,7 @@ class Outcome(NamedTuple):
     asked: str
     found: str | None
     reason: str | None = None
+    detail: str | None = None
 
     @property
     def judged(self) -> bool:
@@ -115,10 +119,11 @@ def speak(
             key, values, [p.corpus or ALL for p in mine], [p.gender for p in mine], [told[i].language for i, _ in rows]
         )
         for (index, asked), label, value in zip(rows, labels, values, strict=True):
-            reason = None
-            if label is None:
-                reason = NO_RULER if places[index].corpus is None else _reason(heard[index], column, value)
-            outcomes.append(Outcome(told[index], key, asked, label, reason))
+            sample, clip = told[index], heard[index]
+            lack = None if label is not None else _lack(key, places[index], sample.language, rulers)
+            reason = None if label is not None else lack or _reason(clip, column, value)
+            detail = None if clip is None or lack is not None else clip.detail
+            outcomes.append(Outcome(sample, key, asked, label, reason, detail))
     for sample in told:
         not_measured.update(_asked(sample).keys() - {*MEASURED_KEYS, GENDER})
     return Spoken(outcomes, len(samples) - len(told), not_measured, sum(place.afar for place in places))
@@ -141,12 +146,21 @@ def _place(sample: Sample, known: Mapping[tuple[str, str], Known], rulers: Ruler
     there = {group.corpus for group in rulers.rulers} - {ALL}
     # (a corpus may be named otherwise in the config than in its data source)
     corpus = named if named in there else next(iter(there)) if len(there) == 1 else None
-    return _Place(corpus, gender, _phones(sample) if "speaking_rate" in asked else None, True)
+    return _Place(corpus, gender, _phones(sample) if _RATE in asked else None, True)
 
 
 def _asked(sample: Sample) -> dict[str, str]:
     """Return what a prompt asks of the whole utterance, key → label."""
     return {fact.key: fact.value for fact in sample.evidence or () if fact.position == 0 and fact.value is not None}
+
+
+def _lack(key: str, place: _Place, language: str, rulers: Rulers) -> str | None:
+    """Return what is lacking to judge a characteristic of whatever audio there may be; None: nothing."""
+    if place.corpus is None or rulers.ruler(key, place.corpus, place.gender, language) is None:
+        return NO_RULER
+    if key == _RATE and not place.phones:
+        return NO_PHONES if place.phones is None else "no_phones"
+    return None
 
 
 def _reason(heard: Measured | None, column: str, value: float | None) -> str:
@@ -162,7 +176,7 @@ def _gender(sample: Sample, asked: str, heard: Measured | None, measurer: ClipMe
         return Outcome(sample, GENDER, asked, None, NO_CLASSIFIER)
     if heard is None:
         return Outcome(sample, GENDER, asked, None, MISSING)
-    return Outcome(sample, GENDER, asked, heard.gender, heard.fault or heard.no_gender)
+    return Outcome(sample, GENDER, asked, heard.gender, heard.fault or heard.no_gender, heard.detail)
 
 
 def _phones(sample: Sample) -> int | None:

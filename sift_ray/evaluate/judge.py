@@ -24,6 +24,7 @@ EMPTY: Final = "empty"
 TOO_LONG: Final = "too_long_to_judge"
 
 _TOLD_EVERY_S: Final = 30.0
+_SHOWN: Final = 200  # characters of a reply
 _IN_FLIGHT: Final = 256  # an engine orders its own queue; this only bounds what waits in memory
 
 
@@ -34,10 +35,12 @@ class Verdict(NamedTuple):
         score: 0 or 1, of open-ended answers 0 to 10; None: there is no verdict.
         reason: `empty` for an answer without a character, which is 0 unasked; why there is no verdict:
             `judge_unreadable`, or `judge_failed`.
+        detail: for a person, what the judge said that can't be read, or why it said nothing.
     """
 
     score: float | None
     reason: str | None = None
+    detail: str | None = None
 
 
 def judge_section(model: str, url: str | None, config: Config | None) -> InstructConfig:
@@ -122,7 +125,10 @@ async def _judged(engine: Engine, sample: Sample, answer: str) -> Verdict:
         generation = await engine.generate(judging_prompt(sample, answer))
     except RequestFailed as error:
         # (one that rambles beyond what the judge can read has not answered; left out, it would raise the mean)
-        return Verdict(0.0, TOO_LONG) if error.reason == "prompt_too_long" else Verdict(None, FAILED)
+        too_long = error.reason == "prompt_too_long"
+        return Verdict(0.0, TOO_LONG, str(error)) if too_long else Verdict(None, FAILED, str(error))
     # a text that was cut may end within the verdict
     score = read_reply(sample.task, generation.text) if generation.finish_reason != "length" else None
-    return Verdict(score, None if score is not None else UNREADABLE)
+    if score is not None:
+        return Verdict(score)
+    return Verdict(None, UNREADABLE, f"{generation.finish_reason}: {generation.text[:_SHOWN]}")

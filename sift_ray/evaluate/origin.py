@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
@@ -14,8 +15,9 @@ from pydantic import ValidationError
 from sift_ray.config import Config, DecodeConfig, FeaturesConfig
 from sift_ray.config_file import ConfigError
 from sift_ray.config_storage import StorageConfig
-from sift_ray.metadata.bins_file import read_bins
+from sift_ray.metadata.bins_file import BinsError, read_bins
 from sift_ray.metadata.rulers import Rulers
+from sift_ray.release.versions import FOLDER
 from sift_ray.storage import (
     OutputRoot,
     StorageError,
@@ -41,6 +43,8 @@ _MEASURING: Final = (
     "voiced_unvoiced_cost",
 )
 _RUNNING: Final = ("device", "engine", "batch_s", "pool")
+_ENGINES: Final = {"praat_ac": "praat", "torch_ac": "torch"}
+"""Engines by the backend of pitch that they write into rows."""
 _DECODING: Final = ("min_s", "max_s", "long_clips")
 _COLUMNS: Final = (
     "utterance_id",
@@ -78,7 +82,8 @@ class Known(NamedTuple):
 def job_of(release: str, config: Config | None = None) -> OutputRoot | None:
     """Return the output root of a release's job: the config's, else the release's folder or one around it.
 
-    None: none of them holds bins or annotations.
+    Further away than the folder beside it only one counts in whose `release` it lies. None: none of them holds bins or
+    annotations.
     """
     roots = (open_root(uri, None if config is None else config.storage) for uri in _around(release))
     for root in chain(() if config is None else (root_of(config),), roots):
@@ -90,10 +95,11 @@ def job_of(release: str, config: Config | None = None) -> OutputRoot | None:
 def _around(uri: str) -> Iterator[str]:
     """Yield an address and the folders around it."""
     remote, mark, path = uri.rpartition("://")
-    parts = path.rstrip("/") if mark else str(Path(uri).absolute())
-    for _ in range(_LEVELS + 1):
-        yield f"{remote}{mark}{parts}"
-        parts, slash, _ = parts.rpartition("/")
+    parts, below = path.rstrip("/") if mark else str(Path(uri).absolute()), ""
+    for level in range(_LEVELS + 1):
+        if level < 2 or below == FOLDER:
+            yield f"{remote}{mark}{parts}"
+        parts, slash, below = parts.rpartition("/")
         if not slash or not parts:
             return
 
@@ -103,7 +109,7 @@ def rulers_of(path: str | None, job: OutputRoot | None, storage: StorageConfig |
 
     Raises:
         ConfigError: there is none.
-        BinsError: it can't be used.
+        BinsError: it can't be used; or it was not named, and is not of the job that lies there.
     """
     if path is not None:
         folder, _, name = path.rpartition("/")
@@ -123,17 +129,42 @@ def rulers_of(path: str | None, job: OutputRoot | None, storage: StorageConfig |
         raise ConfigError(f"{source}: no bins can be read there: {reason}; name a {BINS} with --bins") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{source}: not a {BINS}: not UTF-8: {error}") from error
-    return read_bins(text, source), source
+    if path is not None or job is None:
+        return read_bins(text, source), source
+    try:
+        rulers = read_bins(text, source)
+        _check_of_job(json.loads(text), job, source)
+    except BinsError as error:
+        raise BinsError(f"{error}; (found by where the release lies: --bins names another {BINS})") from error
+    return rulers, source
+
+
+def _check_of_job(document: Mapping[str, Any], job: OutputRoot, source: str) -> None:
+    """Check that bins were made by a job, from the annotations that lie beside them, if any do.
+
+    Raises:
+        BinsError: not so.
+    """
+    made_from = document.get("made_from")
+    mark = made_from.get("annotations") if isinstance(made_from, dict) else None
+    if not isinstance(mark, str):
+        raise BinsError(f"{source}: not the {BINS} of a job: it does not say which annotations it was made from")
+    record = read_json(job, _RECORD)
+    if record is not None and record.get("fingerprint") != mark:
+        raise BinsError(
+            f"{source}: made from other annotations ({mark}) than those beside it ({record.get('fingerprint')}); build "
+            "the bins again"
+        )
 
 
 def measuring_of(job: OutputRoot | None, config: Config | None) -> Measuring:
     """Return how the job decodes and measures what prompts of synthesis ask for: pitch, rate and intensity.
 
     That is what the job's annotations record, since its bins are of them; else what the config says; else the defaults.
-    Where it is measured (engine and device) the config says.
+    The engine is the one that their rows name. Where it runs the config says.
 
     Raises:
-        StorageError: the record can't be used.
+        StorageError: the record or the annotations can't be used.
     """
     given = None if config is None else config.annotate
     chosen = {} if given is None else {name: getattr(given.features, name) for name in _RUNNING}
@@ -146,13 +177,25 @@ def measuring_of(job: OutputRoot | None, config: Config | None) -> Measuring:
     try:
         annotate: Mapping[str, Any] = record["ingredients"]["annotate"]
         decode = DecodeConfig(**{name: annotate["decode"][name] for name in _DECODING})
-        features = _features(chosen | {name: annotate["features"][name] for name in _MEASURING})
+        features = _features(
+            chosen | {name: annotate["features"][name] for name in _MEASURING} | _engine_of(job, chosen.get("device"))
+        )
     except (KeyError, TypeError, ValidationError) as error:
         raise StorageError(
             f"{job.uri}/{_RECORD}: it does not say how the job measured ({type(error).__name__}: {error}); make the "
             "annotations again, or put bins.json and the release elsewhere and name the first with --bins"
         ) from error
     return Measuring(decode, features, f"the settings in {job.uri}/{_RECORD}")
+
+
+def _engine_of(job: OutputRoot, device: str | None) -> dict[str, Any]:
+    """Return the settings of the engine that measured the job's annotations; empty where no row tells."""
+    for path in _tables(job):
+        for backend in pc.unique(read_table(job, path, ["pitch_backend"])["pitch_backend"]).to_pylist():
+            if engine := _ENGINES.get(backend):
+                # (Praat runs on the CPU, whatever else does on a GPU)
+                return {"engine": engine} | ({"device": "auto"} if engine == "praat" and device == "cuda" else {})
+    return {}
 
 
 def _features(chosen: Mapping[str, Any]) -> FeaturesConfig:
@@ -172,16 +215,22 @@ def known_utterances(job: OutputRoot | None, wanted: Collection[tuple[str, str]]
     if job is None or not wanted:
         return found
     names = pa.array(sorted({utterance for _, utterance in wanted}), pa.string())
+    for path in _tables(job):
+        table = read_table(job, path, list(_COLUMNS))
+        mine = pc.and_(pc.is_in(table["utterance_id"], value_set=names), pc.equal(table["status"], "ok"))
+        for row in table.filter(mine).to_pylist():
+            key = (row["data_source"], row["utterance_id"])
+            if key in wanted:
+                rate, speech_s = row["speaking_rate_pps"], row["speech_duration_s"]
+                phones = None if rate is None or speech_s is None else round(rate * speech_s)
+                found[key] = Known(row["corpus"], row["gender"], phones)
+    return found
+
+
+def _tables(job: OutputRoot) -> Iterator[str]:
+    """Yield the files of the job's finished annotations, as its filesystem wants them."""
     for folder in job.names(_STAGE):
         wave = folder.removeprefix("wave=")
         manifest = read_manifest(job, _STAGE, int(wave)) if wave.isdigit() else None
-        for path in () if manifest is None else wave_files(job, manifest):
-            table = read_table(job, path, list(_COLUMNS))
-            mine = pc.and_(pc.is_in(table["utterance_id"], value_set=names), pc.equal(table["status"], "ok"))
-            for row in table.filter(mine).to_pylist():
-                key = (row["data_source"], row["utterance_id"])
-                if key in wanted:
-                    rate, speech_s = row["speaking_rate_pps"], row["speech_duration_s"]
-                    phones = None if rate is None or speech_s is None else round(rate * speech_s)
-                    found[key] = Known(row["corpus"], row["gender"], phones)
-    return found
+        if manifest is not None:
+            yield from wave_files(job, manifest)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from sift_ray.audio.isolate import IsolatedDecoder
 from sift_ray.config import DecodeConfig
 from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_uri import AudioUri
+from sift_ray.evaluate.audio_folder import files_by_stem
 from sift_ray.evaluate.samples import Sample, read_samples
 from sift_ray.release.samples import AUDIO
 from sift_ray.storage import OutputRoot
@@ -31,9 +31,6 @@ _EMBEDDED_ROWS: Final = 16  # whose bytes are in memory at a time
 _HELD: Final = 2  # decoded clips: the pairs of a request stand together and speak of the same audio
 _STEPS: Final = 32768.0
 _ADVICE: Final = "name the folder of the audio with --audio-root"
-_ENDINGS: Final = frozenset(
-    (".wav", ".flac", ".mp3", ".ogg", ".opus", ".oga", ".m4a", ".aac", ".mp4", ".webm", ".aif", ".aiff", ".au", ".caf")
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +205,7 @@ class ClipReader:
         if direct.is_relative_to(root) and direct.is_file():
             return str(direct)
         if self._stems is None:
-            self._stems = _stems(root)
+            self._stems = files_by_stem(root)
         stem = Path(clip.path).stem
         found = self._stems.get(stem, [])
         if not found:
@@ -219,15 +216,3 @@ class ClipReader:
                 "ambiguous_audio", f"{clip.path}: {len(found)} files in {root} are called {stem}, such as {more}"
             )
         return found[0]
-
-
-def _stems(root: Path) -> dict[str, list[str]]:
-    """Return the audio files of a folder and the folders in it, by the stems of their names."""
-    found: dict[str, list[str]] = {}
-    for folder, inner, names in os.walk(root):
-        inner.sort()
-        for name in sorted(names):
-            stem, ending = os.path.splitext(name)  # noqa: PTH122 (there may be millions)
-            if ending.lower() in _ENDINGS:
-                found.setdefault(stem, []).append(f"{folder}/{name}")
-    return found

@@ -31,6 +31,11 @@ class Outcome:
     skipped: int = 0
 
     @property
+    def tried(self) -> int:
+        """How many were asked now, with or without success."""
+        return self.predicted + self.missing.total()
+
+    @property
     def complete(self) -> bool:
         """Whether all that was asked for is there."""
         return self.before + self.predicted == self.asked

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 from sift_ray.config import Config, LabelConfig
 from sift_ray.config_file import ConfigError
+from sift_ray.evaluate.audio_folder import ENDINGS, files_by_stem
 from sift_ray.evaluate.generation import Spoken, speak
 from sift_ray.evaluate.judge import Verdict
 from sift_ray.evaluate.judge_check import JudgeCheck, check_of, probes_of
@@ -17,6 +17,7 @@ from sift_ray.evaluate.origin import job_of, known_utterances, measuring_of, rul
 from sift_ray.evaluate.predictions import Prediction, check_known, read_predictions
 from sift_ray.evaluate.samples import ANSWERED, GENERATION, Sample, read_samples
 from sift_ray.evaluate.scores import (
+    ALL,
     Answered,
     GenderScore,
     OrdinalScore,
@@ -27,9 +28,6 @@ from sift_ray.evaluate.scores import (
 )
 from sift_ray.schema import TASKS
 from sift_ray.storage import StorageError, open_root
-
-ENDINGS: Final = frozenset({".wav", ".flac", ".ogg", ".opus", ".mp3", ".aiff", ".aif", ".m4a", ".aac", ".mp4", ".webm"})
-"""Of files in a folder of generated audio that are taken for audio."""
 
 Judging = Callable[[Sequence[tuple[Sample, str]]], list[Verdict]]
 """Returns a verdict on each answer, in order."""
@@ -108,6 +106,26 @@ class Evaluation:
     texts: list[TextScore]
     generated: Generated | None
 
+    def unjudged(self) -> list[str]:
+        """Return the tasks in which there is no score that says something of the model."""
+        whole = {score.task: score for score in self.texts if score.language == ALL}
+        found = [
+            task
+            for task, score in whole.items()
+            if task in self.tasks and _said_nothing(score.scored, score.samples - score.missing, score.unjudged)
+        ]
+        if (made := self.generated) is not None:
+            genders = made.genders if made.gender_source is not None else ()
+            spoken = [score for score in (*made.ordinals, *genders) if score.language == ALL]
+            if all(_said_nothing(score.scored, score.asked - score.missing, score.unjudged) for score in spoken):
+                found.append(GENERATION)
+        return found
+
+
+def _said_nothing(scored: int, predicted: int, unjudged: Mapping[str, int]) -> bool:
+    """Whether nothing is scored, or nothing but what is missing although some was predicted."""
+    return not scored or (bool(unjudged) and sum(unjudged.values()) == predicted)
+
 
 def evaluate(choice: Choice, judging: Judging | None = None, config: Config | None = None) -> Evaluation:
     """Score predictions.
@@ -120,7 +138,7 @@ def evaluate(choice: Choice, judging: Judging | None = None, config: Config | No
     Raises:
         ConfigError: there is nothing to score, or what it needs is not there.
         PredictionError: the predictions can't be used.
-        StorageError, BinsError: the release, or its job, can't be read.
+        StorageError, BinsError: the release, its job, or audio that is there can't be read.
         EngineError: the judge can't be started, or is gone.
     """
     predictions = {} if choice.predictions is None else read_predictions(choice.predictions)
@@ -189,12 +207,10 @@ def _audio(choice: Choice, predictions: Mapping[str, Prediction]) -> dict[str, P
     if folder is not None:
         if not folder.is_dir():
             raise ConfigError(f"--audio {folder}: there is no such folder")
-        for path in sorted(folder.rglob("*")):
-            if path.suffix.lower() not in ENDINGS or path.name.startswith("."):
-                continue
-            if path.stem in found:
-                raise ConfigError(f"--audio {folder}: {found[path.stem]} and {path} are of one sample; keep one")
-            found[path.stem] = path
+        for stem, (path, *more) in files_by_stem(folder).items():
+            if more:
+                raise ConfigError(f"--audio {folder}: {path} and {more[0]} are of one sample; keep one")
+            found[stem] = Path(path)
     start = folder or (Path() if choice.predictions is None else choice.predictions.parent)
     named = {name: start / made.audio for name, made in predictions.items() if made.audio}
     if named and not any(path.is_file() for path in named.values()):

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sift_ray.metadata.record import Fact
 from sift_ray.release.layout import SPLIT_FOLDERS, SPLIT_NAMES
-from sift_ray.schema import CLOSED_ENDED
+from sift_ray.schema import CLOSED_ENDED, LANGUAGES
 from sift_ray.storage import OutputRoot, StorageError
 from sift_ray.validate.findings import Example
 from sift_ray.validate.ids import parts_of
@@ -21,6 +21,7 @@ OPEN_ENDED: Final = "open_ended"
 ANSWERED: Final = (*CLOSED_ENDED, OPEN_ENDED)
 """Tasks whose answers are texts."""
 
+_LANGUAGES: Final = f"one of {', '.join(LANGUAGES)}"
 _SPLITS: Final[Mapping[str, str]] = {
     name: split for names in (SPLIT_NAMES, SPLIT_FOLDERS) for split, name in names.items()
 } | {split: split for split in SPLIT_NAMES}
@@ -77,7 +78,8 @@ def read_samples(
         languages: only these; none named: all.
 
     Raises:
-        StorageError: there is no release, none of its files is of the split, or a file or row can't be read.
+        StorageError: there is no release, none of its files is of the split, a file is empty or in a folder of a
+            language that there is not, or a file or row can't be read.
     """
     listing = list_release(root)
     shards = [shard for shard in listing.shards if shard.split == split]
@@ -85,10 +87,12 @@ def read_samples(
         raise StorageError(f"{root.uri}: no file of the split {split} ({SPLIT_FOLDERS[split]}/…) lies in the release")
     named: dict[tuple[str, str], Counter[str]] = {}
     for shard in shards:
-        wanted = not languages or shard.language in languages
-        if shard.task in tasks and wanted and known_language(shard):
+        if shard.task in tasks and (not languages or shard.language in languages):
+            refusing = _Refusing(root, shard)
+            if not known_language(shard):
+                refusing("unknown_language", 1, [Example(shard.path, None, f"{shard.language}: not {_LANGUAGES}")])
             counted = named.setdefault((shard.task, shard.language), Counter())
-            for batch in read_batches(root, shard, _Refusing(root, shard)):
+            for batch in read_batches(root, shard, refusing):
                 yield from _samples(batch, counted)
 
 
@@ -99,7 +103,7 @@ class _Refusing:
         self._where = f"{root.uri}/{shard.path}"
 
     def __call__(self, rule: str, count: int, examples: Any) -> None:
-        if not count or rule == "empty_file":
+        if not count:
             return
         found: list[Example] = list(examples)
         line = f":{found[0].row}" if found and found[0].row is not None else ""

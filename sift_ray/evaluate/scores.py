@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, TypeVar
+from typing import Any, Final, NamedTuple, TypeVar
 
 import numpy as np
-from sklearn.metrics import (  # type: ignore[import-untyped]
-    cohen_kappa_score,
-    confusion_matrix,
-    mean_absolute_error,
-)
+from sklearn.metrics import cohen_kappa_score, confusion_matrix  # type: ignore[import-untyped]
 
-from sift_ray.evaluate.bootstrap import Interval, kappa_interval, mean_interval
+from sift_ray.evaluate.bootstrap import Interval, clusters, kappa_interval, mean_interval
 from sift_ray.evaluate.generation import GENDER, MEASURED_KEYS, MISSING, Outcome
 from sift_ray.evaluate.judge import Verdict
 from sift_ray.evaluate.samples import OPEN_ENDED, Sample
@@ -38,7 +34,7 @@ class Answered(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A score; None where nothing can be said. The interval is None where fewer than two utterances were scored."""
+    """A score; None where nothing can be said. The interval is None where all of it is of utterances drawn together."""
 
     value: float | None
     interval: Interval | None = None
@@ -70,8 +66,8 @@ class TextScore:
 
 
 @dataclass(frozen=True, slots=True)
-class OrdinalScore:
-    """How well generated audio has the category that was asked for.
+class SpokenScore:
+    """What became of a characteristic that was asked of generated audio.
 
     Attributes:
         key: the characteristic.
@@ -80,10 +76,8 @@ class OrdinalScore:
         missing: without audio.
         faulty: by reason, audio on which it could not be measured.
         unjudged: by reason, for want of what we would need to judge it; never among the scored ones.
-        scored: what the scores are from. Missing and faulty ones count as the category farthest from the one asked
-            for; without missing ones, where these are left out.
-        mae: mean absolute error in categories.
-        qwk: quadratic weighted kappa; undefined where all is of one category.
+        scored: what the scores are from. Missing and faulty ones count as wrong, in an `OrdinalScore` as the category
+            farthest from the one asked for; without missing ones, where these are left out.
         confusion: counts of what was measured, rows are what was asked for, both in the order of `labels`; nothing but
             what was measured.
         labels: of the categories, from low to high.
@@ -96,25 +90,28 @@ class OrdinalScore:
     faulty: Mapping[str, int]
     unjudged: Mapping[str, int]
     scored: int
-    mae: Estimate
-    qwk: Estimate
     confusion: tuple[tuple[int, ...], ...]
     labels: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class GenderScore:
-    """How often generated audio has the gender that was asked for; see `OrdinalScore`."""
+class OrdinalScore(SpokenScore):
+    """How well generated audio has the category that was asked for.
 
-    language: str
-    asked: int
-    missing: int
-    faulty: Mapping[str, int]
-    unjudged: Mapping[str, int]
-    scored: int
+    Attributes:
+        mae: mean absolute error in categories.
+        qwk: quadratic weighted kappa; undefined where all is of one category.
+    """
+
+    mae: Estimate
+    qwk: Estimate
+
+
+@dataclass(frozen=True, slots=True)
+class GenderScore(SpokenScore):
+    """How often generated audio has the gender that was asked for."""
+
     accuracy: Estimate
-    confusion: tuple[tuple[int, ...], ...]
-    labels: tuple[str, ...]
 
 
 def text_scores(answers: Iterable[Answered], seed: int, *, only_predicted: bool = False) -> list[TextScore]:
@@ -140,7 +137,7 @@ def text_scores(answers: Iterable[Answered], seed: int, *, only_predicted: bool 
 def _text_score(task: str, language: str, answers: Sequence[Answered], seed: int, *, only_predicted: bool) -> TextScore:
     unjudged: Counter[str] = Counter()
     values: list[float] = []
-    units: list[Hashable] = []
+    scored: list[Sample] = []
     missing = 0
     for sample, verdict in answers:
         value = 0.0 if verdict is None else verdict.score
@@ -150,8 +147,8 @@ def _text_score(task: str, language: str, answers: Sequence[Answered], seed: int
             unjudged[verdict.reason or "unknown"] += 1
         if value is not None and not (only_predicted and verdict is None):
             values.append(value)
-            units.append(_unit(sample))
-    score = Estimate(float(np.mean(values)), mean_interval(values, units, seed)) if values else Estimate(None)
+            scored.append(sample)
+    score = _mean(values, scored, seed)
     metric = "score" if form_of(task) == "open_ended" else "accuracy"
     return TextScore(task, language, metric, len(answers), missing, dict(unjudged), len(values), score)
 
@@ -177,25 +174,13 @@ def _ordinal_score(
         attribute.ordinal(outcome.found) if outcome.found is not None else (0 if 2 * wanted >= last else last)
         for outcome, wanted in zip(scored, asked, strict=True)
     ]
-    units = [_unit(outcome.sample) for outcome in scored]
-    mae = qwk = Estimate(None)
-    if scored:
-        off = np.abs(np.subtract(asked, found))
-        mae = Estimate(float(mean_absolute_error(asked, found)), mean_interval(off, units, seed))
+    samples = [outcome.sample for outcome in scored]
+    mae = _mean(np.abs(np.subtract(asked, found)).tolist(), samples, seed)
+    qwk = Estimate(None)
     if len({*asked, *found}) > 1:
         kappa = float(cohen_kappa_score(asked, found, weights="quadratic", labels=range(last + 1)))
-        qwk = Estimate(kappa, kappa_interval(asked, found, last + 1, units, seed))
-    return OrdinalScore(
-        key,
-        language,
-        len(outcomes),
-        *_lacks(outcomes),
-        len(scored),
-        mae,
-        qwk,
-        _confusion(scored, attribute.labels),
-        attribute.labels,
-    )
+        qwk = Estimate(kappa, kappa_interval(asked, found, last + 1, _units(samples), seed))
+    return OrdinalScore(**_counted(key, language, outcomes, scored, attribute.labels), mae=mae, qwk=qwk)
 
 
 def gender_scores(outcomes: Iterable[Outcome], seed: int, *, only_predicted: bool = False) -> list[GenderScore]:
@@ -205,12 +190,8 @@ def gender_scores(outcomes: Iterable[Outcome], seed: int, *, only_predicted: boo
     for language, group in _by_language(mine, lambda outcome: outcome.sample.language):
         scored = _scored(group, only_predicted=only_predicted)
         right = [outcome.found == outcome.asked for outcome in scored]
-        units = [_unit(outcome.sample) for outcome in scored]
-        accuracy = Estimate(float(np.mean(right)), mean_interval(right, units, seed)) if right else Estimate(None)
-        labels = labels_of(GENDER)
-        made.append(
-            GenderScore(language, len(group), *_lacks(group), len(scored), accuracy, _confusion(scored, labels), labels)
-        )
+        accuracy = _mean(right, [outcome.sample for outcome in scored], seed)
+        made.append(GenderScore(**_counted(GENDER, language, group, scored, labels_of(GENDER)), accuracy=accuracy))
     return made
 
 
@@ -218,12 +199,24 @@ def _scored(outcomes: Sequence[Outcome], *, only_predicted: bool) -> list[Outcom
     return [o for o in outcomes if o.judged and not (only_predicted and o.reason == MISSING)]
 
 
-def _lacks(outcomes: Sequence[Outcome]) -> tuple[int, dict[str, int], dict[str, int]]:
-    """Return how many are missing, and by reason how many are faulty and unjudged."""
+def _counted(
+    key: str, language: str, outcomes: Sequence[Outcome], scored: Sequence[Outcome], labels: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return the fields of a `SpokenScore`."""
     lacking = [outcome for outcome in outcomes if outcome.found is None and outcome.reason != MISSING]
     faulty = Counter(str(outcome.reason) for outcome in lacking if outcome.judged)
     unjudged = Counter(str(outcome.reason) for outcome in lacking if not outcome.judged)
-    return sum(outcome.reason == MISSING for outcome in outcomes), dict(faulty), dict(unjudged)
+    return {
+        "key": key,
+        "language": language,
+        "asked": len(outcomes),
+        "missing": sum(outcome.reason == MISSING for outcome in outcomes),
+        "faulty": dict(faulty),
+        "unjudged": dict(unjudged),
+        "scored": len(scored),
+        "confusion": _confusion(scored, labels),
+        "labels": labels,
+    }
 
 
 def _confusion(outcomes: Sequence[Outcome], labels: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
@@ -234,9 +227,15 @@ def _confusion(outcomes: Sequence[Outcome], labels: tuple[str, ...]) -> tuple[tu
     return tuple(tuple(int(n) for n in row) for row in confusion_matrix(asked, found, labels=list(labels)))
 
 
-def _unit(sample: Sample) -> Hashable:
-    """Return what names the utterances that a sample is about."""
-    return sample.language, sample.data_source, sample.utterance_ids
+def _mean(values: Sequence[float], samples: Sequence[Sample], seed: int) -> Estimate:
+    """Return the mean of a value of each sample, with its interval."""
+    return Estimate(float(np.mean(values)), mean_interval(values, _units(samples), seed)) if samples else Estimate(None)
+
+
+def _units(samples: Sequence[Sample]) -> list[Hashable]:
+    """Return for each sample what names the utterances that are drawn together with its own."""
+    # (one whose id names no utterance may be of any of its source)
+    return clusters([[(s.language, s.data_source, name) for name in s.utterance_ids or ("",)] for s in samples])
 
 
 def _grouped(items: Iterable[T], key: Callable[[T], str]) -> dict[str, list[T]]:

@@ -12,9 +12,12 @@ from rich.text import Text
 
 from sift_ray import __version__
 from sift_ray.evaluate.bootstrap import LEVEL, RESAMPLES
+from sift_ray.evaluate.generation import MISSING
+from sift_ray.evaluate.judge import Verdict
 from sift_ray.evaluate.judge_check import JudgeCheck
 from sift_ray.evaluate.run import Evaluation, Generated
-from sift_ray.evaluate.scores import ALL, Estimate, GenderScore, OrdinalScore, TextScore
+from sift_ray.evaluate.samples import Sample
+from sift_ray.evaluate.scores import ALL, Estimate, GenderScore, OrdinalScore, SpokenScore, TextScore
 from sift_ray.evaluate.verdicts import prompt_versions
 from sift_ray.report.tables import count_text, grid, largest_first
 
@@ -72,14 +75,10 @@ def _render_generated(generated: Generated, console: Console) -> None:
         console.print()
         columns = ("gender", "language", "accuracy", _INTERVAL, "scored", "missing", "faulty", "unjudged")
         console.print(grid("", columns, map(_gender_row, generated.genders), words=("language",)))
-    for score in generated.ordinals:
+    for score in (*generated.ordinals, *generated.genders):
         if score.language == ALL and any(map(any, score.confusion)):
             console.print()
-            _render_confusion(score.key, score, console)
-    for gender in generated.genders:
-        if gender.language == ALL and any(map(any, gender.confusion)):
-            console.print()
-            _render_confusion("gender", gender, console)
+            _render_confusion(score, console)
 
 
 def _ordinal_row(score: OrdinalScore) -> tuple[str, ...]:
@@ -96,18 +95,18 @@ def _gender_row(score: GenderScore) -> tuple[str, ...]:
     return "", score.language, *_shown(score.accuracy, "{:.1%}"), *map(count_text, _counted(score))
 
 
-def _counted(score: OrdinalScore | GenderScore) -> tuple[int, ...]:
+def _counted(score: SpokenScore) -> tuple[int, ...]:
     return score.scored, score.missing, sum(score.faulty.values()), sum(score.unjudged.values())
 
 
-def _render_confusion(title: str, score: OrdinalScore | GenderScore, console: Console) -> None:
+def _render_confusion(score: SpokenScore, console: Console) -> None:
     """Print a confusion table: columns bear the numbers of the rows' labels."""
     numbers = [str(place) for place in range(1, len(score.labels) + 1)]
     rows = (
         (f"{number} {label}", *(count_text(count) if count else _NOTHING for count in row))
         for number, label, row in zip(numbers, score.labels, score.confusion, strict=True)
     )
-    console.print(Text(f"{title}: asked for (rows), measured (columns)", "bold"))
+    console.print(Text(f"{score.key}: asked for (rows), measured (columns)", "bold"))
     console.print(grid("", ("", *numbers), rows))
 
 
@@ -127,8 +126,8 @@ def notes(evaluation: Evaluation) -> Iterator[str]:
             "left out"
             if evaluation.choice.only_predicted
             else (
-                "counted as 0, in controllable generation as the category farthest from the one asked for "
-                "(--only-predicted leaves them out)"
+                "counted as 0, in controllable generation, where it can be judged, as the category farthest from the "
+                "one asked for (--only-predicted leaves them out)"
             )
         )
         yield f"{missing:,} of {evaluation.samples:,} samples have no prediction; {counted}"
@@ -142,7 +141,7 @@ def notes(evaluation: Evaluation) -> Iterator[str]:
         yield from _generated_notes(evaluation.generated)
     if not any(True for _ in _lacking_intervals(evaluation)):
         return
-    yield "no interval, or no QWK, stands where all is of one utterance, or of one category"
+    yield "no interval, or no QWK, stands where all is of utterances drawn together, or of one category"
 
 
 def _trust(check: JudgeCheck) -> str:
@@ -169,7 +168,7 @@ def _generated_notes(generated: Generated) -> Iterator[str]:
     for score in generated.ordinals:
         if score.language == ALL:
             if score.faulty:
-                yield f"{score.key}: not measurable on the audio, which counts as missing ({_reasons(score.faulty)})"
+                yield f"{score.key}: not measurable on the audio, which counts as wrong ({_reasons(score.faulty)})"
             if score.unjudged:
                 yield f"{score.key}: not judged, for want of what that takes ({_reasons(score.unjudged)})"
     for gender in generated.genders:
@@ -207,7 +206,12 @@ def as_json(evaluation: Evaluation, judge: Mapping[str, Any] | None = None) -> d
         "samples": evaluation.samples,
         "missing": evaluation.missing,
         "missing_counts": not choice.only_predicted,
-        "bootstrap": {"unit": "utterance", "resamples": RESAMPLES, "level": LEVEL, "seed": choice.seed},
+        "bootstrap": {
+            "unit": "utterances, those compared with each other together",
+            "resamples": RESAMPLES,
+            "level": LEVEL,
+            "seed": choice.seed,
+        },
         "judge": None if judge is None else {**judge, "prompts": dict(prompt_versions())},
         "judge_check": [asdict(check) for check in evaluation.checks],
         "text": [_named(asdict(score)) for score in evaluation.texts],
@@ -238,12 +242,11 @@ def _named(score: dict[str, Any]) -> dict[str, Any]:
 def sample_lines(evaluation: Evaluation) -> Iterator[str]:
     """Yield a line of JSON for each answer and each characteristic asked for: what became of it."""
     for sample, verdict in evaluation.answers:
-        score, reason = (0.0, "missing") if verdict is None else verdict
-        row = {"sample_id": sample.sample_id, "task": sample.task, "language": sample.language}
-        yield f"{json.dumps({**row, 'score': score, 'reason': reason}, ensure_ascii=False)}\n"
-    for sample, key, asked, found, reason in (
-        () if evaluation.generated is None else evaluation.generated.spoken.outcomes
-    ):
-        row = {"sample_id": sample.sample_id, "task": sample.task, "language": sample.language}
-        outcome = {"key": key, "asked": asked, "found": found, "reason": reason}
-        yield f"{json.dumps({**row, **outcome}, ensure_ascii=False)}\n"
+        yield _sample_line(sample, (verdict or Verdict(0.0, MISSING))._asdict())
+    for outcome in () if evaluation.generated is None else evaluation.generated.spoken.outcomes:
+        yield _sample_line(outcome.sample, {key: value for key, value in outcome._asdict().items() if key != "sample"})
+
+
+def _sample_line(sample: Sample, became: Mapping[str, Any]) -> str:
+    row = {"sample_id": sample.sample_id, "task": sample.task, "language": sample.language}
+    return f"{json.dumps(row | dict(became), ensure_ascii=False)}\n"

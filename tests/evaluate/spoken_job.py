@@ -6,6 +6,7 @@ The recordings are quieter by 12 dB, so that they can be made louder without cli
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from sift_ray.instruct.requests import Request, plan_requests
 from sift_ray.instruct.writer import TemplateWriter
 from sift_ray.metadata.bins import build_rulers
 from sift_ray.metadata.bins_file import write_bins
+from sift_ray.metadata.rulers import Rulers
 from sift_ray.pipeline.annotate_actors import Aligning, Measuring
 from sift_ray.pipeline.decoding import decode_batch
 from sift_ray.pipeline.model_place import ModelPlace
@@ -31,7 +33,7 @@ from sift_ray.pipeline.waves import check_ingredients
 from sift_ray.release.layout import shard_path
 from sift_ray.release.samples import samples_of
 from sift_ray.schema import ANNOTATIONS, INSTRUCTIONS, SAMPLE_RATE, TASKS, UTTERANCES, conform
-from sift_ray.storage import LocalRoot
+from sift_ray.storage import LocalRoot, read_json
 
 from ..human_speech import recordings
 from ..report.finished_waves import write_wave
@@ -72,7 +74,7 @@ def write_job(folder: Path) -> Config:
     rulers = build_rulers(lambda: [annotations], config.bin)
     check_ingredients(root, annotate_stage(config, "0", {}))
     write_wave(root, "annotations", 0, annotations.to_pylist(), ANNOTATIONS)
-    root.put("bins.json", write_bins(rulers).encode())
+    write_job_bins(root, rulers)
     requests = plan_requests(annotations, rulers, config.instruct).to_pylist()
 
     async def answered() -> list[dict[str, Any]]:
@@ -87,6 +89,14 @@ def write_job(folder: Path) -> Config:
             path.parent.mkdir(parents=True)
             pq.write_table(samples.filter(pc.equal(samples["language"], language)), path)
     return config
+
+
+def write_job_bins(root: LocalRoot, rulers: Rulers) -> None:
+    """Write bins.json as `bin` does, with what it was made from."""
+    record = read_json(root, "annotations/_STAGE.json")
+    assert record is not None
+    document = {**json.loads(write_bins(rulers)), "made_from": {"annotations": record["fingerprint"]}}
+    root.put("bins.json", json.dumps(document).encode())
 
 
 def _utterances(folder: Path) -> list[dict[str, Any]]:

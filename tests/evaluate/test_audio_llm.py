@@ -25,11 +25,20 @@ pytest.importorskip("openai")
 PAPER = decoding_settings("paper", max_tokens=40, seed=9)
 KEY = "sk-very-secret-0123456789"
 NGRAM_REFUSED = error(400, "`ngram_size` must be a whole number of 2 or more, not 0")
-WITH_NGRAMS = (chat("yes"), NGRAM_REFUSED)  # to the question about audio, and to the impossible size
+WITH_NGRAMS = (NGRAM_REFUSED, chat("yes"), chat("yes"))  # to the impossible size, the true one, and audio
+VLLM = Reply({"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "vllm"}]})
 
 
 @pytest.fixture
 def server():
+    with serving("m") as running:
+        running.models = VLLM
+        yield running
+
+
+@pytest.fixture
+def stranger():
+    """A server that does not say that it is vLLM."""
     with serving("m") as running:
         yield running
 
@@ -140,7 +149,8 @@ def test_a_server_without_the_processor_is_told_of_and_sent_no_ngrams(server):
         await model.generate(audio_prompt("?", [clip(0)], PAPER, one_audio=False))
         return model.notes
 
-    notes = start(server, work, at_start=[chat("yes"), chat("yes")])
+    notes = start(server, work, at_start=[chat("yes"), chat("yes"), chat("yes")])
+    assert set(notes) == {"no_repeat_ngram"}
     assert "not applied" in notes["no_repeat_ngram"]
     assert "--logits-processors sift_ray.evaluate.audio_llm_ngrams:NoRepeatNGrams" in notes["no_repeat_ngram"]
     assert "vllm_xargs" not in server.asked[0]
@@ -150,8 +160,11 @@ def test_a_server_that_refuses_something_else_does_not_count_as_one_with_the_pro
     async def work(model):
         return model.notes
 
-    assert "no_repeat_ngram" in start(server, work, at_start=[chat("yes"), error(400, "no field vllm_xargs")])
-    assert "no_repeat_ngram" in start(server, work, at_start=[chat("yes"), error(500, "ngram_size broke me")])
+    assert "no_repeat_ngram" in start(server, work, at_start=[error(400, "no field vllm_xargs")])
+    assert "no_repeat_ngram" in start(server, work, at_start=[error(500, "ngram_size broke me")])
+    # one that refuses the size that is wanted as well knows no such key at all
+    unknown = error(400, "extra keys are not permitted: vllm_xargs.ngram_size")
+    assert "no_repeat_ngram" in start(server, work, at_start=[unknown, unknown])
 
 
 def test_greedy_asks_for_no_ngrams_and_does_not_probe_for_them(server):
@@ -161,13 +174,24 @@ def test_greedy_asks_for_no_ngrams_and_does_not_probe_for_them(server):
     assert server.asked[0]["temperature"] == 0.0
 
 
-def test_whether_it_is_vllm_is_found_out(server):
+def test_whether_it_is_vllm_is_found_out(server, stranger):
     async def work(model):
         return model.notes
 
-    assert "may ignore it" in start(server, work)["repetition_penalty"]
-    server.models = Reply({"object": "list", "data": [{"id": "m", "object": "model", "owned_by": "vllm"}]})
     assert start(server, work) == {}
+    assert "does not say that it is vLLM" in start(stranger, work, at_start=[])["repetition_penalty"]
+
+
+def test_a_server_that_does_not_say_that_it_is_vllm_is_sent_nothing_of_vllms(stranger):
+    async def work(model):
+        await model.generate(audio_prompt("?", [clip(0)], PAPER, one_audio=False))
+        return model.notes
+
+    notes = start(stranger, work, at_start=[])
+    assert set(notes) == {"repetition_penalty", "no_repeat_ngram"}
+    standard = {"model", "messages", "temperature", "top_p", "max_tokens", "seed"}
+    # (one question about audio at the start, and that of the work)
+    assert [set(sent) for sent in (*stranger.started, *stranger.asked)] == [standard, standard]
 
 
 @pytest.mark.parametrize("fault", [429, 500, 503])
@@ -215,8 +239,8 @@ def test_a_server_that_is_gone_ends_the_run(server):
 
 def test_a_model_that_takes_no_audio_is_refused_at_the_start(server):
     with pytest.raises(EngineStartError, match=r"does not take a question about audio.*At most 0 audio"):
-        ask(server, at_start=[error(400, "At most 0 audio(s) may be provided in one prompt.")])
-    assert [part["type"] for part in server.asked[0]["messages"][0]["content"]] == ["input_audio", "text"]
+        ask(server, at_start=[*WITH_NGRAMS[:2], error(400, "At most 0 audio(s) may be provided in one prompt.")])
+    assert [part["type"] for part in server.asked[-1]["messages"][0]["content"]] == ["input_audio", "text"]
 
 
 def test_the_only_model_is_taken_and_of_several_one_must_be_named(server):

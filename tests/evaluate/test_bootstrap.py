@@ -10,6 +10,7 @@ from sklearn.metrics import cohen_kappa_score, confusion_matrix
 
 from sift_ray.evaluate.bootstrap import (
     RESAMPLES,
+    clusters,
     kappa_interval,
     mean_interval,
     numbered,
@@ -116,3 +117,37 @@ def test_an_interval_covers_the_truth_about_as_often_as_it_says() -> None:
 def test_utterances_are_numbered_as_they_come() -> None:
     of, count = numbered(["b", "a", "b", ("a",)])
     assert (of.tolist(), count) == ([0, 1, 0, 2], 3)
+
+
+def test_utterances_that_are_compared_are_drawn_together() -> None:
+    apart = [(f"x{n}",) for n in range(200)]  # (of these 214 utterances 7 may be tied)
+    made = clusters([("a", "b"), ("c",), ("b", "d"), ("e", "f"), ("d",), ("f", "e"), *apart])
+    assert made[0] == made[2] == made[4]
+    assert made[3] == made[5]
+    assert len({made[0], made[1], made[3], *made[6:]}) == 3 + len(apart)
+
+
+@pytest.mark.parametrize("count", [2, 3, 40, 1000])
+def test_a_chain_through_all_utterances_is_cut_into_pieces(count: int) -> None:
+    places = np.random.default_rng(0).permutation(count).tolist()
+    made = clusters([(place, (place + 1) % count) for place in places])
+    of = dict(zip(places, made, strict=True))
+    sizes = np.unique([of[place] for place in range(count)], return_counts=True)[1]
+    most = max(2, int(count**0.5) // 2)
+    # (a piece of so many utterances has one comparison more, if that with its neighbour goes with it)
+    assert sizes.max() <= most + 1
+    assert len(sizes) >= count / (most + 1)
+
+
+def test_an_interval_of_comparisons_in_a_chain_covers_the_truth_more_often_than_one_of_each_by_itself() -> None:
+    covered = {"tied": 0, "apart": 0}
+    pairs = [(place, (place + 1) % 200) for place in range(200)]
+    units = {"tied": clusters(pairs), "apart": list(range(200))}
+    for trial in range(200):
+        voices = np.random.default_rng(trial).normal(size=200)
+        for name, unit in units.items():
+            found = mean_interval([voices[a] + voices[b] for a, b in pairs], unit, trial)
+            assert found is not None
+            covered[name] += found.low <= 0 <= found.high
+    assert covered["apart"] < 170
+    assert 176 <= covered["tied"] <= 198

@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile as sf
 from typer.testing import CliRunner
 
 from sift_ray.cli import app
 from sift_ray.config import Config
+from sift_ray.evaluate.generation import MEASURED_KEYS
 from sift_ray.evaluate.samples import ANSWERED, GENERATION, Sample, read_samples, split_of
 from sift_ray.schema import TASKS
 from sift_ray.storage import LocalRoot, StorageError
@@ -112,6 +114,8 @@ def test_answers_are_judged_by_a_server(spoken: Config, answers: Path, server: C
     rows = [json.loads(line) for line in details.read_text().splitlines()]
     assert len(rows) == document["samples"]
     assert {row["reason"] for row in rows} == {None, "judge_unreadable", "missing"}
+    details = {row["reason"]: row["detail"] for row in rows}
+    assert details == {None: None, "judge_unreadable": "stop: Well, who knows?", "missing": None}
     asked = len(server.asked)
     code, text, _ = run(
         *(spoken.output, answers, "--judge", JUDGE, "--judge-url", server.url, "--task", "open_ended"),
@@ -119,7 +123,8 @@ def test_answers_are_judged_by_a_server(spoken: Config, answers: Path, server: C
     )
     assert code == 0
     spanish = len([s for s in samples_of(spoken.output, "open_ended") if s.language == "es"])
-    assert len(server.asked) - asked <= spanish + 2  # (and what is asked at the start)
+    assert spanish > 10
+    assert len(server.asked) - asked == spanish + 1  # (and one chat at the start)
     assert "closed_ended" not in text
 
 
@@ -145,6 +150,76 @@ def test_text_and_audio_are_scored_in_one_run(
     assert "speaking_rate: asked for (rows), measured (columns)" in text
     assert "gender: asked for" in text
     assert "not measured: --gender-model" in text
+
+
+def test_details_of_generated_audio_say_what_became_of_each(spoken: Config, tmp_path: Path) -> None:
+    samples = samples_of(spoken.output, GENERATION)
+    first, second, *rest = samples
+    folder = tmp_path / "generated"
+    folder.mkdir()
+    (folder / f"{first.sample_id}.wav").write_bytes(b"no audio")
+    for number, sample in enumerate(rest):
+        sound, rate = sf.read(Path(spoken.output) / "clips" / f"{sample.utterance_ids[0]}.wav")
+        # (whichever folder is looked through knows the same endings)
+        sf.write(folder / f"{sample.sample_id}.{('wav', 'au', 'caf')[number % 3]}", sound, rate, subtype="PCM_16")
+    details, out = tmp_path / "details.jsonl", tmp_path / "r.json"
+    code, text, error = run(spoken.output, "--audio", folder, "--details", details, "--out", out, "--only-predicted")
+    assert code == 0, error
+    assert json.loads(out.read_text())["missing"] == 1
+    assert "not measurable on the audio, which counts as wrong (unreadable_audio 1)" in text
+    assert "counts as missing" not in text
+    rows: dict[str, dict[str, dict[str, Any]]] = {}
+    for line in details.read_text().splitlines():
+        row = json.loads(line)
+        rows.setdefault(row["sample_id"], {})[row["key"]] = row
+    asked = {s.sample_id: {f.key: f.value for f in s.evidence or () if f.value is not None} for s in samples}
+    for sample in samples:
+        mine = rows[sample.sample_id]
+        assert {key: row["asked"] for key, row in mine.items()} == {
+            key: value for key, value in asked[sample.sample_id].items() if key in (*MEASURED_KEYS, "gender")
+        }
+        assert {row["task"] for row in mine.values()} == {GENERATION}
+        gender = mine.pop("gender", None)
+        assert gender is None or gender["reason"] == "no_classifier"
+        for row in mine.values():
+            if sample is first:
+                assert (row["found"], row["reason"]) == (None, "unreadable_audio")
+                assert f"{first.sample_id}.wav" in row["detail"]
+            elif sample is second:
+                assert (row["found"], row["reason"], row["detail"]) == (None, "missing", None)
+            else:
+                assert (row["found"], row["reason"], row["detail"]) == (row["asked"], None, None)
+    # (a prompt may ask for a gender alone)
+    assert all(rows[sample.sample_id] for sample in (first, second))
+
+
+def test_where_nothing_can_be_judged_the_exit_code_says_so(spoken: Config, answers: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r.json"
+    with serving(JUDGE) as server:
+        server.always = chat("Hm.")
+        judging = ("--judge", JUDGE, "--judge-url", server.url, "--probes", "0")
+        code, text, error = run(spoken.output, answers, *judging, "--task", "open_ended", "--out", out)
+        assert (code, "nothing could be judged of open_ended; the lines above say why" in error) == (1, True)
+        assert "open_ended: no verdict on" in text
+        assert json.loads(out.read_text())["text"][0]["scored"] == 0
+        # what a judge could not read of one answer does not stand for all of them
+        server.script = [chat("{}"), *(chat('{"score": 5}') for _ in range(3))]
+        assert run(spoken.output, answers, *judging, "--task", "open_ended")[0] == 0
+        # nothing was said, which is an outcome; left out, it is none
+        server.always = chat('{"score": 5}')
+        nothing = written(tmp_path / "nothing.jsonl", [])
+        assert run(spoken.output, nothing, *judging, "--task", "open_ended")[0] == 0
+        code, _, error = run(spoken.output, nothing, *judging, "--task", "open_ended", "--only-predicted")
+        assert (code, "nothing could be judged of open_ended" in error) == (1, True)
+    published = publish(Path(spoken.output) / "release", tmp_path / "out" / "release")
+    [sample, *_] = samples_of(published, GENERATION)
+    folder = tmp_path / "generated"
+    folder.mkdir()
+    clip = Path(spoken.output) / "clips" / f"{sample.utterance_ids[0]}.wav"
+    shutil.copy(clip, folder / f"{sample.sample_id}.wav")
+    code, text, error = run(published, "--audio", folder, "--bins", f"{spoken.output}/bins.json")
+    assert "prompts have no evidence that tells what they ask for; they are not scored" in text
+    assert (code, "nothing could be judged of controllable_generation" in error) == (1, True)
 
 
 def test_a_judge_that_finds_all_right_is_found_out(spoken: Config, answers: Path) -> None:
@@ -197,6 +272,12 @@ def test_what_can_t_be_used_is_told(spoken: Config, answers: Path, tmp_path: Pat
     assert (code, "its split has no samples of closed_ended_acoustic_level, " in error) == (2, True)
     code, _, error = run(spoken.output, answers, *server, "--out", tmp_path / "no" / "r.json")
     assert (code, "there is no folder" in error) == (2, True)
+    for option in ("--out", "--details"):
+        code, _, error = run(spoken.output, answers, *server, option, tmp_path)
+        assert (code, f"{tmp_path}: can't be written: Is a directory" in error) == (2, True)
+    # nothing is left of a file that was only tried
+    code, _, error = run(spoken.output, gone, *server, "--out", tmp_path / "r.json")
+    assert (code, (tmp_path / "r.json").exists()) == (1, False)
     code, _, error = run(spoken.output, "--audio", tmp_path / "no")
     assert (code, "there is no such folder" in error) == (2, True)
     code, _, error = run(spoken.output, "--audio", tmp_path)
@@ -237,6 +318,21 @@ def test_a_release_that_is_damaged_is_not_scored_in_part(spoken: Config, tmp_pat
     with pytest.raises(StorageError, match=r"open_ended/en/part-00000.jsonl:2: unreadable_row: .*sift-ray validate"):
         samples_of(release)
     assert samples_of(release, "closed_ended_content_level")
+
+
+def test_an_empty_file_and_a_folder_of_no_language_are_not_passed_over(spoken: Config, tmp_path: Path) -> None:
+    release = publish(Path(spoken.output) / "release", tmp_path / "published")
+    file = release / "EvalSIFT/open_ended/en/part-00000.jsonl"
+    content = file.read_bytes()
+    file.write_bytes(b"")
+    with pytest.raises(StorageError, match=r"open_ended/en/part-00000.jsonl: empty_file: no rows; `sift-ray validate`"):
+        samples_of(release)
+    file.write_bytes(content)
+    (release / "EvalSIFT/open_ended/en").rename(release / "EvalSIFT/open_ended/eng")
+    with pytest.raises(StorageError, match=r"open_ended/eng/part-00000.jsonl: unknown_language: eng: not one of en, "):
+        samples_of(release)
+    # who asks for one language does not ask for that
+    assert list(read_samples(LocalRoot(release), "test", TASKS, ("fr",)))
 
 
 def test_splits_have_three_names() -> None:

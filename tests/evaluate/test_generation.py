@@ -11,17 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import parselmouth
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import soundfile as sf
 from numpy.typing import NDArray
 
 from sift_ray.config import Config, LabelConfig
 from sift_ray.config_file import ConfigError, parse_config
-from sift_ray.evaluate.generation import MEASURED_KEYS
-from sift_ray.evaluate.origin import measuring_of
+from sift_ray.evaluate.generation import GENDER, MEASURED_KEYS
+from sift_ray.evaluate.origin import job_of, measuring_of
 from sift_ray.evaluate.run import Choice, Evaluation, evaluate
 from sift_ray.evaluate.samples import GENERATION, Sample, read_samples
 from sift_ray.evaluate.scores import ALL, OrdinalScore
+from sift_ray.metadata.bins_file import BinsError
 from sift_ray.metadata.categories import ATTRIBUTES
 from sift_ray.storage import LocalRoot, StorageError
 
@@ -181,7 +184,17 @@ def test_without_annotations_phones_are_those_of_the_text(spoken: Config, audio:
     # (the job's own rates are of the pronunciation too, so all that differs is the pitch floor, which is not recorded)
     assert scores(made)["speaking_rate"].mae.value == 0
     # those of whom no gender is asked can't be judged on pitch
-    assert scores(made)["average_pitch"].unjudged["no_ruler"] > 0
+    unjudged = scores(made)["average_pitch"].unjudged
+    assert unjudged["no_ruler"] > 0
+    # which is no fault of a model that gave no audio for them, or some that can't be measured
+    genderless = [s.sample_id for s in prompts(spoken) if GENDER not in {fact.key for fact in s.evidence or ()}]
+    folder = Path(shutil.copytree(audio, tmp_path / "some"))
+    (folder / f"{genderless[0]}.wav").write_bytes(b"no audio")
+    for name in genderless[1:]:
+        (folder / f"{name}.wav").unlink()
+    pitch = scores(evaluate(Choice(str(alone), audio=folder, bins=bins)))["average_pitch"]
+    assert (pitch.unjudged, pitch.missing, pitch.faulty) == (unjudged, 0, {})
+    assert pitch.mae.value == scores(made)["average_pitch"].mae.value
     again = evaluate(Choice(str(alone), audio=audio), config=spoken)
     assert {score.mae.value for score in scores(again).values()} == {0.0}
 
@@ -225,6 +238,54 @@ def test_it_is_measured_as_the_job_s_record_says(spoken: Config, tmp_path: Path)
         measuring_of(nothing, None)
 
 
+def test_the_engine_is_that_of_the_job_s_rows(spoken: Config, tmp_path: Path) -> None:
+    copy = LocalRoot(shutil.copytree(spoken.output, tmp_path / "copy"))
+    assert measuring_of(copy, None).features.engine == "praat"
+    [part] = (tmp_path / "copy" / "annotations").rglob("*.parquet")
+    table = pq.read_table(part)
+    place = table.schema.get_field_index("pitch_backend")
+    names = pa.array([None, *["torch_ac"] * (len(table) - 1)], pa.string())
+    pq.write_table(table.set_column(place, table.schema.field(place), names), part)
+    assert measuring_of(copy, spoken).features.engine == "torch"
+    gpu = "quality: none, device: cuda, pool: {num_gpus: 1}"
+    yaml = YAML.format(output=spoken.output).replace("quality: none", gpu)
+    config = parse_config(yaml, "j.yaml", check_paths=False)
+    assert measuring_of(copy, config).features.device == "cuda"
+    praat = measuring_of(LocalRoot(spoken.output), config).features
+    assert (praat.engine, praat.device) == ("praat", "auto")
+
+
+def test_bins_that_are_not_the_job_s_are_refused(spoken: Config, audio: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(spoken.output, tmp_path / "copy"))
+    document = json.loads((copy / "bins.json").read_text())
+    (copy / "bins.json").write_text(json.dumps(document | {"made_from": {"annotations": "0123456789abcdef"}}))
+    with pytest.raises(BinsError, match=r"made from other annotations \(0123456789abcdef\) than those .*--bins names"):
+        evaluate(Choice(str(copy / "release"), audio=audio))
+    del document["made_from"]
+    (copy / "bins.json").write_text(json.dumps(document))
+    with pytest.raises(BinsError, match=r"copy/bins.json: not the bins.json of a job.*--bins names another"):
+        evaluate(Choice(str(copy / "release"), audio=audio))
+    # a file that somebody else keeps under that name
+    (copy / "bins.json").write_text('{"blue": "paper"}')
+    with pytest.raises(BinsError, match=r"copy/bins.json: not a bins.json: .*--bins names another"):
+        evaluate(Choice(str(copy / "release"), audio=audio))
+
+
+def test_a_job_is_looked_for_beside_the_release_and_where_its_folder_is_a_job_s(tmp_path: Path) -> None:
+    (tmp_path / "bins.json").write_text("{}")
+
+    def found(folder: str) -> bool:
+        (tmp_path / folder).mkdir(parents=True)
+        return job_of(str(tmp_path / folder)) is not None
+
+    assert found("release")
+    assert found("release/v-0123456789abcdef")
+    assert found("release/jsonl/v-0123456789abcdef")
+    assert found("mine")
+    assert not found("mine/too")
+    assert not found("data/of/others")
+
+
 def test_audio_that_is_named_and_not_there_is_told(spoken: Config, tmp_path: Path) -> None:
     names = [sample.sample_id for sample in prompts(spoken)[:2]]
     path = tmp_path / "made.jsonl"
@@ -238,10 +299,12 @@ def test_audio_that_is_named_and_not_there_is_told(spoken: Config, tmp_path: Pat
     assert made.generated is not None
     # one is there, one is named and is not, the rest was never predicted
     assert made.missing == len(prompts(spoken)) - 2
-    assert {o.reason for o in made.generated.spoken.outcomes if o.sample.sample_id == names[1]} <= {
-        "missing_audio",
-        "no_classifier",
-    }
+    reasons = {o.key: o.reason for o in made.generated.spoken.outcomes if o.sample.sample_id == names[1]}
+    asked = {fact.key for fact in prompts(spoken)[1].evidence or () if fact.value is not None}
+    assert reasons.keys() == asked & {*MEASURED_KEYS, GENDER}
+    assert reasons.keys() > {GENDER}
+    assert reasons.pop(GENDER) == "no_classifier"
+    assert set(reasons.values()) == {"missing_audio"}
 
 
 def test_rows_without_evidence_are_not_scored(spoken: Config, audio: Path, tmp_path: Path) -> None:

@@ -138,20 +138,23 @@ def test_what_can_t_be_read_is_no_verdict_and_costs_no_other() -> None:
     )
     assert made == [
         Verdict(1.0),
-        Verdict(None, UNREADABLE),
-        Verdict(None, FAILED),
-        Verdict(None, UNREADABLE),
+        Verdict(None, UNREADABLE, "stop: I could not say"),
+        Verdict(None, FAILED, "too_long: 9000 tokens"),
+        Verdict(None, UNREADABLE, 'length: {"verdict": "correct"}'),
         Verdict(0.0),
     ]
 
 
 def test_an_answer_too_long_to_be_judged_is_wrong_and_not_left_out() -> None:
-    assert judged(RequestFailed("prompt_too_long", "9000 tokens")) == [Verdict(0.0, TOO_LONG)]
+    assert judged(RequestFailed("prompt_too_long", "9000 tokens")) == [
+        Verdict(0.0, TOO_LONG, "prompt_too_long: 9000 tokens")
+    ]
 
 
 @pytest.mark.parametrize("around", ["Actually, incorrect.", "No: correct", "the verdict is wrong"])
 def test_a_verdict_beside_another_word_for_one_is_none(around: str) -> None:
-    assert judged(f'{{"verdict": "correct"}}\n{around}') == [Verdict(None, UNREADABLE)]
+    [made] = judged(f'{{"verdict": "correct"}}\n{around}')
+    assert made[:2] == (None, UNREADABLE)
 
 
 def test_an_empty_answer_is_wrong_unasked() -> None:

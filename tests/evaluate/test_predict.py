@@ -9,16 +9,20 @@ import signal as signals
 import subprocess
 import sys
 import time
+from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import soundfile
 import typer
 from typer.testing import CliRunner
 
+from sift_ray import cli_predict
 from sift_ray.cli_predict import predicting
 from sift_ray.evaluate.decoding_settings import decoding_settings
-from sift_ray.evaluate.predict import Asked, header_of, predict, release_digest
+from sift_ray.evaluate.predict import Asked, _without_audio, header_of, predict, release_digest
 from sift_ray.evaluate.predict_file import PredictionFile
 from sift_ray.evaluate.predict_outcome import Outcome
 from sift_ray.evaluate.predictions import read_predictions
@@ -26,6 +30,7 @@ from sift_ray.evaluate.samples import ANSWERED, read_samples
 from sift_ray.instruct import openai_engine
 from sift_ray.instruct.engine import EngineDied, Generation, RequestFailed
 from sift_ray.storage import open_root
+from sift_ray.validate.shards import list_release
 
 from ..instruct.chat_server import Reply, chat, error, serving
 from .made_release import CLOSED, OPEN, SPOKEN, TWO, write_release
@@ -81,14 +86,18 @@ def questions(server):
     return [turn[-1]["text"] for turn in turns if isinstance(turn, list)][1:]
 
 
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
 def rejects(path):
-    return [json.loads(line) for line in (path / "predictions.jsonl.rejects.jsonl").read_text().splitlines()]
+    return rows_of(path / "predictions.jsonl.rejects.jsonl")
 
 
 def test_every_question_is_asked_once_and_its_answer_kept(release, server, tmp_path):
     done = run(release, server)
     assert done.exit_code == 0, done.output
-    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    rows = rows_of(tmp_path / "predictions.jsonl")
     expected = {sample.sample_id: sample for sample in read_samples(open_root(str(release)), "test", ANSWERED)}
     assert sorted(row["sample_id"] for row in rows) == sorted(expected)
     assert sorted(questions(server)) == sorted(sample.question for sample in expected.values())
@@ -186,6 +195,45 @@ def test_a_release_that_changed_is_another(release, server):
     assert re.search(r"release: \"\w{16}\" there, \"\w{16}\" now", done.output)
 
 
+@pytest.mark.parametrize("form", ["uris", "jsonl", "embedded"])
+def test_a_release_that_changed_in_the_middle_of_a_file_is_another(tmp_path, form):
+    (file,) = (write_release(tmp_path, form, clips=3) / "EvalSIFT" / "open_ended" / "en").iterdir()
+    noise = np.random.default_rng(0).bytes(1 << 18).hex()
+    if form == "jsonl":
+        file.write_text("".join(f"{json.dumps({**row, 'data_source': noise})}\n" for row in rows_of(file)))
+        middle = file.stat().st_size // 2
+    else:
+        table = pq.read_table(file)
+        at = table.schema.get_field_index("data_source")
+        noises = pa.array([noise[place:] for place in range(len(table))])
+        pq.write_table(table.set_column(at, "data_source", noises), file, compression="none")
+        metadata = pq.read_metadata(file).row_group(0)
+        column = next(c for c in map(metadata.column, range(99)) if c.path_in_schema == "data_source")
+        middle = column.data_page_offset - column.total_compressed_size // 2
+    root = open_root(str(tmp_path / "release"))
+    before = release_digest(root, "test")
+    content = bytearray(file.read_bytes())
+    assert min(middle, len(content) - middle) > 1 << 17
+    content[middle] ^= 1
+    file.write_bytes(content)
+    assert release_digest(root, "test") != before
+
+
+def test_of_audio_in_the_rows_the_digest_reads_no_bytes(tmp_path, monkeypatch):
+    write_release(tmp_path, "embedded", clips=40)
+    root = open_root(str(tmp_path / "release"))
+    shards = [shard.location for shard in list_release(root).shards]
+    read = 0
+    for location in shards:
+        with root.filesystem.open_input_file(location) as file:
+            size = file.size()
+            parts = list(_without_audio(file, size))
+        assert parts == sorted(parts)
+        assert parts[-1][1] == size
+        read += sum(end - start for start, end in parts)
+    assert read < 0.2 * sum(Path(location).stat().st_size for location in shards)
+
+
 def test_a_release_that_was_moved_is_the_same(release, server, tmp_path):
     assert run(release, server, "--limit", "1").exit_code == 0
     assert run(release.rename(tmp_path / "moved"), server).exit_code == 0
@@ -214,6 +262,17 @@ def test_a_row_that_fails_costs_no_other_and_is_told_of(release, server, tmp_pat
     done = run(release, server)
     assert done.exit_code == 0, done.output
     assert not (tmp_path / "predictions.jsonl.rejects.jsonl").exists()
+
+
+def test_progress_is_told_once_for_so_many_questions_whatever_becomes_of_them(release, server, monkeypatch):
+    monkeypatch.setattr(cli_predict, "_EVERY", 3)
+    server.script = [chat("yes"), *(chat("a") for _ in range(3)), *(error(400, "no") for _ in range(3))]
+    done = run(release, server, "--concurrency", "1")
+    assert [line for line in done.output.splitlines() if re.match(r"\d+ predictions", line)] == [
+        "3 predictions",
+        "3 predictions, 3 questions failed",
+        "6 predictions, 3 questions failed",
+    ]
 
 
 def test_what_the_server_refuses_is_told_of(release, server, tmp_path):
@@ -269,6 +328,7 @@ def test_audio_in_a_folder_of_ones_own(tmp_path, server):
         (["--audio-root", "gone"], "--audio-root gone: no such folder"),
         (["--set", "instruct.openai.retries=1"], "name its file"),
         (["--url", "ftp://x"], "must begin with http"),
+        (["--out", "release"], "--out release: that is a folder"),
     ],
 )
 def test_a_wrong_command_line_is_told_before_anything_is_asked(release, server, options, said):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ..instruct.tiny_llm import byte_tokenizer
+
 AUDIO = "<|AUDIO|>"
 CHAT = (
     "{% for m in messages %}<|im_start|>{{ m['role'] }}\n"
@@ -17,9 +19,7 @@ CHAT = (
 def save_tiny_audio_llm(folder: Path, seed: int = 0) -> Path:
     """Save a Qwen2-Audio with a byte-level tokenizer (a token a byte) into `folder`; return the folder."""
     import torch
-    from tokenizers import ByteLevelBPETokenizer
     from transformers import (
-        PreTrainedTokenizerFast,
         Qwen2AudioConfig,
         Qwen2AudioEncoderConfig,
         Qwen2AudioForConditionalGeneration,
@@ -28,17 +28,7 @@ def save_tiny_audio_llm(folder: Path, seed: int = 0) -> Path:
         WhisperFeatureExtractor,
     )
 
-    special = ["<|pad|>", "<|im_start|>", "<|im_end|>", AUDIO, "<|audio_bos|>", "<|audio_eos|>"]
-    bytes_only = ByteLevelBPETokenizer()
-    bytes_only.train_from_iterator(["a"], vocab_size=256 + len(special), special_tokens=special)
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=bytes_only._tokenizer,
-        pad_token=special[0],
-        bos_token=special[1],
-        eos_token=special[2],
-        additional_special_tokens=special[3:],
-        chat_template=CHAT,
-    )
+    tokenizer = byte_tokenizer(CHAT, AUDIO, "<|audio_bos|>", "<|audio_eos|>")
     hearing = WhisperFeatureExtractor(feature_size=16)
     Qwen2AudioProcessor(hearing, tokenizer, chat_template=CHAT).save_pretrained(folder)
     torch.manual_seed(seed)
