@@ -17,7 +17,7 @@ the last Parquet file is written. So stragglers, Ray, parsing, verifying and wri
 is done before it: the stage plans a wave's requests first.
 
 vLLM on a CPU uses every core it finds, so that on a small machine whatever else runs takes from it. With
---engine-core its processes stay on one core, and the others are free for all else, as beside a GPU.
+--engine-core its processes have one core to themselves, and all else has the others, as beside a GPU.
 """
 
 from __future__ import annotations
@@ -72,6 +72,7 @@ def child(arm: str, folder: str, engine_core: str | None = None) -> None:
 
     job = read_job(Path(folder), None if engine_core is None else int(engine_core))
     instruct_arms.set_environment(job)
+    instruct_arms.leave(job.engine_core)
     found = instruct_arms.ARMS[arm](job)
     (job.folder / "measured.json").write_text(json.dumps(found))
 

@@ -80,20 +80,26 @@ def set_environment(job: Job) -> None:
     warnings.filterwarnings("ignore")
 
 
+def leave(core: int | None) -> None:
+    """Keep this process, and all that it starts from now on, off a core."""
+    if core is not None:
+        os.sched_setaffinity(0, os.sched_getaffinity(0) - {core})
+
+
 @contextlib.contextmanager
 def kept_on(core: int | None) -> Iterator[None]:
-    """Keep the processes that are started inside on one core, and no other thread of this process."""
+    """Keep the processes that are started inside on one core, which this process has left."""
     if core is None:
         yield
         return
-    every = os.sched_getaffinity(0)
+    others = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {core})
     try:
         yield
     finally:
         for thread in Path("/proc/self/task").iterdir():  # (those begun inside have inherited the core)
             with contextlib.suppress(ProcessLookupError):
-                os.sched_setaffinity(int(thread.name), every)
+                os.sched_setaffinity(int(thread.name), others)
 
 
 def bare(job: Job) -> dict[str, float]:
