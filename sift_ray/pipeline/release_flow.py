@@ -76,8 +76,9 @@ class Flow:
         """
         self._root, self._waves, self._config, self._audio = root, waves, config, audio
         cpus = int(ray.cluster_resources().get("CPU", 1))
-        self._cpus = 1.0 if cpus > 1 else 0.5
-        self._writers = max(1, min(cpus // 2, _MOST_WRITERS))
+        self._writers = max(1, min(cpus // 3, _MOST_WRITERS))
+        # (one of two CPUs for the writer would leave one for all that it waits for)
+        self._cpus = {1: 0.5, 2: 0.66}.get(cpus, 1.0)
         self._ahead = max(2, min(cpus - self._writers + 1, _MOST_WAVES))
         self._task = {
             "num_cpus": self._cpus,

@@ -42,6 +42,13 @@ class WaveFiles(NamedTuple):
     annotations: list[str]
 
 
+class GroupedSamples(NamedTuple):
+    """Samples of some groups, one after another: of each where it starts in the table, and how many it has."""
+
+    samples: pa.Table
+    groups: list[tuple[Group, int, int]]
+
+
 def _speakers(root: OutputRoot, files: WaveFiles) -> pa.Table | None:
     if not files.annotations:
         return None
@@ -89,8 +96,8 @@ def explode(
     config: ReleaseConfig,
     choice: Choice,
 ) -> list[Any]:
-    """Return generators and data sources, and then for each writer its groups of the wave's samples."""
-    parts: list[dict[Group, pa.Table]] = [{} for _ in range(writers)]
+    """Return generators and data sources, and then for each writer the wave's `GroupedSamples` of its groups."""
+    parts: list[list[GroupedSamples]] = [[] for _ in range(writers)]
     generators: Counter[str] = Counter()
     sources: set[str] = set()
     heard = []
@@ -102,12 +109,26 @@ def explode(
         generators.update(_counts(pairs["generator"]))
         sources.update(pairs["data_source"].unique().to_pylist())
         samples = compose(pairs, task, config)
-        for split, language, start, count in _runs(samples):
-            group = Group(split, task, language)
-            parts[lanes[task, language]][group] = samples.slice(start, count)
+        groups = [(Group(split, task, language), start, count) for split, language, start, count in _runs(samples)]
+        for lane, part in enumerate(parts):
+            mine = [entry for entry in groups if lanes[task, entry[0].language] == lane]
+            if mine:
+                part.append(_gathered(samples, mine))
     if heard:
         choice.held_out.check(seen_in(pa.concat_tables(heard), _speakers(root, files)), files.instructions[0])
     return [(dict(generators), sources), *parts]
+
+
+def _gathered(samples: pa.Table, groups: list[tuple[Group, int, int]]) -> GroupedSamples:
+    """Return the rows of `groups` alone, in one piece: each slice would be sent with a header for every column."""
+    if sum(count for _, _, count in groups) == samples.num_rows:
+        return GroupedSamples(samples, groups)
+    moved, place = [], 0
+    for group, _, count in groups:
+        moved.append((group, place, count))
+        place += count
+    rows = pa.concat_tables(samples.slice(start, count) for _, start, count in groups)
+    return GroupedSamples(rows.combine_chunks(), moved)
 
 
 def _samples_columns(root: OutputRoot, files: Sequence[str]) -> pa.Table:
@@ -147,6 +168,7 @@ class GroupWriters:
         self, root: OutputRoot, version: str, rows: Mapping[Group, int], config: ReleaseConfig, audio: StorageConfig
     ) -> None:
         self._next = 0
+        self._formats = config.formats
         pieces = self._pieces(config, audio)
         schema = release_schema(config)
         self._folders = {
@@ -172,13 +194,14 @@ class GroupWriters:
 
         return with_audio(audio)
 
-    def append(self, wave: int, groups: Mapping[Group, pa.Table]) -> None:
+    def append(self, wave: int, parts: Sequence[GroupedSamples]) -> None:
         """Append a wave's samples, after those of the wave before."""
         if wave != self._next:
             raise LostRowsError(f"release: wave {wave} came when it was wave {self._next}'s turn")
-        for (_, group), folder in self._folders.items():
-            if group in groups:
-                folder.write(groups[group])
+        for samples, groups in parts:
+            for group, start, count in groups:
+                for form in self._formats:
+                    self._folders[form, group].write(samples.slice(start, count))
         self._next += 1  # (last: after a write that failed nothing more may come, nor be closed as if it were whole)
 
     def finish(self, waves: int) -> dict[tuple[Format, Group], Written]:

@@ -27,6 +27,7 @@ from sift_ray.pipeline.progress import RowCounter
 log = logging.getLogger(__name__)
 
 _START_ATTEMPTS = 3
+_IDLE_WORKER_MS = 60_000
 _LAST_STAGES = ("instructions", "release")  # none after them needs more than they do
 
 
@@ -127,6 +128,9 @@ def _connect(config: Config) -> None:
     for variable in ("OMP_NUM_THREADS", "RAYON_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
         os.environ.setdefault(variable, "1")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    # Ray ends workers that wait for a second if there are more than CPUs; on few CPUs, where actors count too, each
+    # burst of tasks would start its processes anew, for seconds each
+    os.environ.setdefault("RAY_idle_worker_killing_time_threshold_ms", str(_IDLE_WORKER_MS))
     cpus = config.ray.num_cpus or max(
         os.cpu_count() or 1,
         *(math.ceil(preflight.needs(config, stage)[0]) for stage in ("annotations", "instructions")),

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, Protocol
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -95,6 +94,13 @@ class Written:
     largest: int = 0
 
 
+def _copied(table: pa.Table) -> pa.Table:
+    """Return the rows of a table in buffers of their own, which hold nothing else."""
+    # (to join with nothing copies in a piece; to take rows would do so value by value)
+    columns = [pa.concat_arrays([*column.chunks, pa.array([], column.type)]) for column in table.columns]
+    return pa.Table.from_arrays(columns, schema=table.schema)
+
+
 class FolderWriter:
     """Writes the samples of one group in one format; whole row groups go out, the rest waits for more.
 
@@ -141,7 +147,7 @@ class FolderWriter:
             self._flush(ROW_GROUP_ROWS)
         else:
             # (a copy: tables of a wave lie in one shared object, which the few rows that wait would keep alive)
-            self._waiting[-1] = samples.take(pa.array(np.arange(samples.num_rows)))
+            self._waiting[-1] = _copied(samples)
 
     def close(self) -> Written:
         """Write what waits and the end of the file; return what lies there now."""
@@ -161,7 +167,7 @@ class FolderWriter:
             self._waiting, self._waiting_rows = [], 0
         else:
             # (a copy: a slice would hold on to all that the wave brought)
-            rest = waiting.take(pa.array(np.arange(start, waiting.num_rows)))
+            rest = _copied(waiting.slice(start))
             self._waiting, self._waiting_rows = [rest], rest.num_rows
 
     def _append(self, piece: pa.Table) -> None:

@@ -18,6 +18,7 @@ from sift_ray.release import quotas
 from sift_ray.release.held_out import HeldOut, seen_in
 from sift_ray.release.layout import Group
 from sift_ray.release.samples import accepted_pairs
+from sift_ray.schema import PAIR
 
 _COUNTED: Final = ("unit_id", "task", "language", "split", "audio_uris", "pairs.list.element.accepted")
 _LABELLED: Final = tuple(f"pairs.list.element.evidence.list.element.{name}" for name in ("key", "value", "ordinal"))
@@ -53,13 +54,15 @@ class Survey:
         """
         survey = cls()
         instructions = instructions.combine_chunks()
-        for task in instructions["task"].unique().to_pylist():
-            pairs = accepted_pairs(instructions.filter(pc.equal(instructions["task"], task)), task)
-            counts = pairs.group_by(["split", "language"]).aggregate([([], "count_all")])
-            for row in counts.to_pylist():
-                survey.rows[Group(row["split"], task, row["language"])] = row["count_all"]
-            if config.quotas:
-                survey.candidates = pa.concat_tables([survey.candidates, quotas.candidates_of(pairs, task, config)])
+        keys = instructions.select(["split", "task", "language"]).append_column("count", _accepted_counts(instructions))
+        for row in keys.group_by(list(Group._fields)).aggregate([("count", "sum")]).to_pylist():
+            if row["count_sum"]:
+                survey.rows[Group(row["split"], row["task"], row["language"])] = row["count_sum"]
+        # (few: train has no quota, as a rule, and to move facts costs most)
+        limited = instructions.filter(pc.is_in(instructions["split"], pa.array(sorted(config.quotas), pa.string())))
+        for task in limited["task"].unique().to_pylist():
+            pairs = accepted_pairs(limited.filter(pc.equal(limited["task"], task)), task)
+            survey.candidates = pa.concat_tables([survey.candidates, quotas.candidates_of(pairs, task, config)])
         held = instructions.filter(pc.not_equal(instructions["split"], "train"))
         survey.held_out.add(seen_in(held, speakers))
         return survey
@@ -76,6 +79,14 @@ class Survey:
             whole.held_out.add(survey.held_out.found)
         whole.candidates = quotas.merged(tables, config)
         return whole
+
+
+def _accepted_counts(instructions: pa.Table) -> pa.Array:
+    """Return how many pairs of each row were accepted."""
+    lists = pa.concat_arrays(instructions["pairs"].chunks) if instructions.num_rows else pa.array([], pa.list_(PAIR))
+    offsets = lists.offsets.to_numpy()
+    before = np.concatenate([[0], np.cumsum(lists.values.field("accepted").to_numpy(zero_copy_only=False))])
+    return pa.array(before[offsets[1:]] - before[offsets[:-1]])
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@
 
 Synthetic instructions come in waves of 20,000 requests with up to three accepted pairs each, and one refused: five
 languages, six tasks, one request in fifty of dev and of test. Each number of samples is released in a process of its
-own, with Ray on two CPUs (started before the clock is), and written by one process with pyarrow alone: the same tables
+own, with Ray as a job starts it (before the clock is), and written by one process with pyarrow alone: the same tables
 in the same order, row groups and compression, read back wave by wave outside the clock. CPU seconds and
 the greatest memory are those of the processes that are there at the end: writers, which have left by then, are not
 among them.
@@ -154,9 +154,9 @@ def stage(root: LocalRoot, plan: Plan) -> dict[str, float]:
     from sift_ray.pipeline.release import run_release
     from sift_ray.pipeline.session import RaySession
 
-    ray.init(num_cpus=2, include_dashboard=False, logging_level="ERROR")
     config = config_of(root)
     with RaySession(config) as session:
+        session.ensure("release")
         ray.get([_warm.remote() for _ in range(4)])
         used = _cpu_of_children(os.getpid())
         began = time.monotonic()
@@ -164,7 +164,6 @@ def stage(root: LocalRoot, plan: Plan) -> dict[str, float]:
         seconds = time.monotonic() - began
         used = _cpu_of_children(os.getpid()) - used
         peaks = _peaks_of_children(os.getpid())
-    ray.shutdown()
     driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "samples": float(sum(record["rows"].values())),
