@@ -241,6 +241,16 @@ class InstructConfig(Section):
         return self
 
     @model_validator(mode="after")
+    def _has_its_gpus(self) -> Self:
+        wanted = self.vllm.tensor_parallel_size
+        if self.engine == "vllm" and 0 < self.pool.num_gpus < wanted:
+            raise ValueError(
+                f"vllm.tensor_parallel_size {wanted} spreads a model over {wanted} GPUs, and an actor has "
+                f"{self.pool.num_gpus:g}: set pool.num_gpus to {wanted}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _served(self) -> Self:
         if self.engine == "openai":
             if "models" not in self.model_fields_set:

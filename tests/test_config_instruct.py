@@ -75,6 +75,13 @@ def test_a_server_is_called_without_a_gpu_and_vllm_gets_one(tmp_path: Path) -> N
     assert parsed(tmp_path, "pool: {actors: [1, 4]}").pool.num_gpus == 1
 
 
+def test_a_model_that_is_spread_over_gpus_gets_them(tmp_path: Path) -> None:
+    spread = "engine: vllm, vllm: {tensor_parallel_size: 2}"
+    assert "set pool.num_gpus to 2" in refused(tmp_path, spread)
+    assert parsed(tmp_path, f"{spread}, pool: {{num_gpus: 2}}").pool.num_gpus == 2
+    assert parsed(tmp_path, f"{spread}, pool: {{num_gpus: 0}}").pool.num_gpus == 0  # (on CPUs)
+
+
 def test_a_servers_model_is_named_as_the_server_has_it(tmp_path: Path) -> None:
     assert "name the model that the server serves" in refused(tmp_path, "engine: openai")
     far = parsed(tmp_path, "engine: openai, models: {default: /srv/on/the/server}, judge: {model: ~/there}")

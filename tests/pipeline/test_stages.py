@@ -139,7 +139,7 @@ def test_instructions_depend_on_prompts_bins_and_sampling(text: str) -> None:
         "error_budget=0.5",
         "fault_budget=0.5",
     ):
-        assert mark(config(text, f"instruct.{key}")) == mark(plain)
+        assert mark(config(text, "instruct.pool.num_gpus=4", f"instruct.{key}")) == mark(plain)
 
 
 def test_faults_and_rejects_have_a_budget_each(text: str) -> None:
