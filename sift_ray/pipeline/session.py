@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 
 _START_ATTEMPTS = 3
 _IDLE_WORKER_MS = 60_000
+_TRIES_TO_REACH = 20
 _LAST_STAGES = ("instructions", "release")  # none after them needs more than they do
 
 
@@ -176,7 +177,9 @@ def _limit(config: RayConfig) -> None:
 
 def actor_limits(config: RayConfig) -> Callable[[], dict[str, int]]:
     """Return what gives actors their restart and retry limits: Ray's own default retries a crashing clip for ever."""
-    return partial(dict, max_restarts=config.max_actor_restarts, max_task_retries=config.max_task_retries)
+    # (until a lost node is known to be lost, each try to reach its actor costs a retry; restarts are what is bounded)
+    retries = config.max_task_retries * _TRIES_TO_REACH
+    return partial(dict, max_restarts=config.max_actor_restarts, max_task_retries=retries)
 
 
 def task_limits(config: RayConfig) -> Callable[[], dict[str, int]]:
