@@ -242,8 +242,8 @@ class InstructConfig(Section):
 
     @model_validator(mode="after")
     def _has_its_gpus(self) -> Self:
-        wanted = self.vllm.tensor_parallel_size
-        if self.engine == "vllm" and 0 < self.pool.num_gpus < wanted:
+        wanted = self.vllm.tensor_parallel_size  # (of a model that is not spread, several may share a GPU)
+        if self.engine == "vllm" and wanted > 1 and 0 < self.pool.num_gpus < wanted:
             raise ValueError(
                 f"vllm.tensor_parallel_size {wanted} spreads a model over {wanted} GPUs, and an actor has "
                 f"{self.pool.num_gpus:g}: set pool.num_gpus to {wanted}"

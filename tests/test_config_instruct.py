@@ -80,6 +80,7 @@ def test_a_model_that_is_spread_over_gpus_gets_them(tmp_path: Path) -> None:
     assert "set pool.num_gpus to 2" in refused(tmp_path, spread)
     assert parsed(tmp_path, f"{spread}, pool: {{num_gpus: 2}}").pool.num_gpus == 2
     assert parsed(tmp_path, f"{spread}, pool: {{num_gpus: 0}}").pool.num_gpus == 0  # (on CPUs)
+    assert parsed(tmp_path, "pool: {num_gpus: 0.5}").pool.num_gpus == 0.5  # (two actors a GPU, a model each)
 
 
 def test_a_servers_model_is_named_as_the_server_has_it(tmp_path: Path) -> None:
