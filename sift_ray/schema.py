@@ -218,6 +218,8 @@ PAIR: Final = pa.struct(
         pa.field("generator", pa.string(), nullable=False),
         pa.field("attempt", pa.int8(), nullable=False),
         pa.field("score", pa.float32()),  # the judge's, 0 to 10; null where none was asked, or none could be had
+        # a hash of the question's words, by which repeats among an utterance's tasks are found; null where refused
+        pa.field("asked", pa.int64()),
     ]
 )
 

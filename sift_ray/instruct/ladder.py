@@ -19,6 +19,7 @@ from sift_ray.instruct.synthesis import attach_transcript
 from sift_ray.instruct.verify import Duplicates, verify
 from sift_ray.instruct.writer import Writer
 from sift_ray.job_log import place_of
+from sift_ray.storage import stable_id
 
 INTERNAL: Final = "internal_error"
 """The reason of what a fault of ours refused."""
@@ -162,7 +163,8 @@ class _Run:
             if reason is not None:
                 self.keep(question, answer, reason, generator, attempt, score=score)
                 continue
-            self.keep(self._final(question), answer, None, generator, attempt, verdict.evidence_rows(), score)
+            asked = stable_id("asked", self.seen.words_asked(question, answer))
+            self.keep(self._final(question), answer, None, generator, attempt, verdict.evidence_rows(), score, asked)
             self.accepted += 1
             self.seen.add(question, answer)
         for problem in dict.fromkeys(read.problems):
@@ -197,6 +199,7 @@ class _Run:
         attempt: int,
         evidence: Sequence[dict[str, Any]] = (),
         score: float | None = None,
+        asked: int | None = None,
     ) -> None:
         self.pairs.append(
             {
@@ -208,6 +211,7 @@ class _Run:
                 "generator": generator,
                 "attempt": attempt,
                 "score": score,
+                "asked": asked,
             }
         )
 

@@ -27,14 +27,13 @@ from sift_ray.pipeline.session import RaySession
 from sift_ray.pipeline.waves import LostRowsError, finished_waves, raise_stale
 from sift_ray.release import versions
 from sift_ray.release.card import dataset_card
-from sift_ray.release.layout import Group
 from sift_ray.release.versions import FOLDER, base_of
 from sift_ray.storage import OutputRoot, WaveManifest, fingerprint, put_json, read_json, read_manifest, wave_files
 
 log = logging.getLogger(__name__)
 
 RELEASE_NAME = "release.json"
-RELEASING_VERSION = 2
+RELEASING_VERSION = 3
 _LASTING: Final = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 """Errors that no other try goes better after: the disk is full, or may not be written to."""
 
@@ -90,7 +89,8 @@ def _written(
     """Write a version, from the start again where a process or node was lost; return its name and what it holds."""
     flow = Flow(root, list(_files(root, manifests)), config.release, config.ray, config.reading_from)
     surveyed = flow.survey(_shares(manifests))
-    _check_accepted(manifests, surveyed.accepted)
+    _check_accepted(manifests, surveyed)
+    log.info("release: %s pairs are left out, as another task asks the same", f"{surveyed.repeated.total():,}")
     log.info("release: %s; no other split holds any of them", _held_out_text(surveyed.held_out))
     for left in reversed(range(config.ray.max_task_retries + 1)):
         session.check()
@@ -130,7 +130,7 @@ def _shares(manifests: Sequence[WaveManifest]) -> list[list[int]]:
     return [[int(place) for (place,) in share] for share in shares]
 
 
-def _check_accepted(manifests: Sequence[WaveManifest], found: dict[Group, int]) -> None:
+def _check_accepted(manifests: Sequence[WaveManifest], found: Surveyed) -> None:
     """Compare the pairs that the waves hold with those that their manifests counted as accepted."""
     counted: dict[tuple[str, str], int] = {}
     for manifest in manifests:
@@ -138,8 +138,8 @@ def _check_accepted(manifests: Sequence[WaveManifest], found: dict[Group, int]) 
             task, language, *_, fate = label.split("/")
             if fate == "accepted":
                 counted[task, language] = counted.get((task, language), 0) + int(count)
-    there: dict[tuple[str, str], int] = {}
-    for group, count in found.items():
+    there: dict[tuple[str, str], int] = dict(found.repeated)
+    for group, count in found.accepted.items():
         there[group.task, group.language] = there.get((group.task, group.language), 0) + count
     for pair in sorted({*counted, *there}):
         if counted.get(pair, 0) != there.get(pair, 0):
@@ -180,7 +180,8 @@ def _told(config: Config, version: str, surveyed: Surveyed, outcome: Outcome) ->
             for form in formats
         },
         "held_out": surveyed.held_out,  # distinct ones; none stands in another split
-        "accepted": sum(surveyed.accepted.values()),  # pairs; the others were beyond a quota
+        "accepted": sum(surveyed.accepted.values()),  # pairs but repeats; the others were beyond a quota
+        "repeated": surveyed.repeated.total(),  # pairs whose question another task asks of the utterance
         "most_frequent_labels": surveyed.labels,
     }
 

@@ -77,6 +77,7 @@ def _details(config: Config, record: Mapping[str, Any], first: WaveManifest, mad
         "alignment": config.annotate.align.backend,
         # (frozen bins bring their own method)
         "bins": config.bin.method if config.bin.frozen is None else f"frozen, {config.bin.frozen}",
+        "left out as repeats": f"{record['repeated']:,} pairs that ask what another task asks of the same utterance",
         "language models": ", ".join(_names(config.instruct)) or "none",
         "prompts and templates": f"of this version of sift-ray, {_OWN_LICENSE}"
         + (f"; prompts `{prompts}`" if files else ""),

@@ -40,7 +40,8 @@ class Surveyed(NamedTuple):
     """What the first look told."""
 
     choice: Any  # a reference to a `Choice`
-    accepted: dict[Group, int]
+    accepted: dict[Group, int]  # without repeats
+    repeated: Counter[tuple[str, str]]  # by task and language
     rows: dict[Group, int]
     held_out: dict[str, dict[str, int]]
     labels: dict[str, dict[str, float]]
@@ -109,8 +110,7 @@ class Flow:
             parts = [merging.remote(self._config, *parts[:_MERGED_AT_ONCE]), *parts[_MERGED_AT_ONCE:]]
         choice, told = settle_all.options(**self._task).remote(self._config, *parts)
         with _causes():
-            accepted, rows, held_out, labels = ray.get(told)
-        return Surveyed(choice, accepted, rows, held_out, labels)
+            return Surveyed(choice, *ray.get(told))
 
     def write(self, version: str, surveyed: Surveyed) -> Outcome:
         """Write every sample into the version's folders.

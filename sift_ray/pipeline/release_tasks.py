@@ -21,6 +21,7 @@ from sift_ray.release.files import FolderWriter, Pieces, Written
 from sift_ray.release.held_out import SPEAKERS, seen_in
 from sift_ray.release.layout import Group
 from sift_ray.release.quotas import kept
+from sift_ray.release.repeats import ASKED, without_repeats
 from sift_ray.release.samples import (
     PAIR_FIELDS,
     REQUEST_COLUMNS,
@@ -84,7 +85,7 @@ def settle_all(config: ReleaseConfig, *surveys: Survey) -> tuple[Choice, Any]:
     """Return the choice for every wave, and apart from it what the driver must know: counts alone."""
     survey = Survey.merged(surveys, config)
     choice, rows, labels = surveying.settle(survey, config)
-    return choice, (survey.rows, rows, survey.held_out.counts(), labels)
+    return choice, (survey.rows, survey.repeated, rows, survey.held_out.counts(), labels)
 
 
 @ray.remote
@@ -132,10 +133,13 @@ def _gathered(samples: pa.Table, groups: list[tuple[Group, int, int]]) -> Groupe
 
 
 def _samples_columns(root: OutputRoot, files: Sequence[str]) -> pa.Table:
-    """Read what samples are made of."""
-    columns = [*REQUEST_COLUMNS, *(f"pairs.list.element.{name}" for name in (*PAIR_FIELDS, "accepted"))]
+    """Read what samples are made of; repeats are refused."""
+    columns = [*REQUEST_COLUMNS, *(f"pairs.list.element.{name}" for name in (*PAIR_FIELDS, "accepted", ASKED))]
     tables = [_leaves(root, file, columns) for file in files]
-    return pa.concat_tables(tables).combine_chunks() if tables else INSTRUCTIONS.empty_table()
+    if not tables:
+        return INSTRUCTIONS.empty_table()
+    instructions, _ = without_repeats(pa.concat_tables(tables).combine_chunks())
+    return instructions
 
 
 def _by_task(instructions: pa.Table) -> Iterator[tuple[str, NDArray[np.int64]]]:

@@ -4,6 +4,7 @@ and what stands in dev and test. Few columns are read, and what comes back does 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, Self
@@ -17,10 +18,14 @@ from sift_ray.config_release import ReleaseConfig
 from sift_ray.release import quotas
 from sift_ray.release.held_out import HeldOut, seen_in
 from sift_ray.release.layout import Group
+from sift_ray.release.repeats import ASKED, without_repeats
 from sift_ray.release.samples import accepted_pairs
 from sift_ray.schema import PAIR
 
-_COUNTED: Final = ("unit_id", "task", "language", "split", "audio_uris", "pairs.list.element.accepted")
+_COUNTED: Final = (
+    *("unit_id", "task", "language", "split", "audio_uris"),
+    *(f"pairs.list.element.{name}" for name in ("accepted", ASKED)),
+)
 _LABELLED: Final = tuple(f"pairs.list.element.evidence.list.element.{name}" for name in ("key", "value", "ordinal"))
 
 
@@ -34,12 +39,14 @@ class Survey:
     """What some waves hold.
 
     Attributes:
-        rows: accepted pairs by group.
+        rows: accepted pairs by group, without repeats.
+        repeated: accepted pairs, by task and language, that ask what another task asks of the utterance.
         candidates: `quotas.CANDIDATES`.
         held_out: audios and speakers of dev and test.
     """
 
     rows: dict[Group, int] = field(default_factory=dict)
+    repeated: Counter[tuple[str, str]] = field(default_factory=Counter)
     candidates: pa.Table = field(default_factory=quotas.CANDIDATES.empty_table)
     held_out: HeldOut = field(default_factory=HeldOut)
 
@@ -53,7 +60,7 @@ class Survey:
             config: with the quotas.
         """
         survey = cls()
-        instructions = instructions.combine_chunks()
+        instructions, survey.repeated = without_repeats(instructions.combine_chunks())
         keys = instructions.select(["split", "task", "language"]).append_column("count", _accepted_counts(instructions))
         for row in keys.group_by(list(Group._fields)).aggregate([("count", "sum")]).to_pylist():
             if row["count_sum"]:
@@ -75,6 +82,7 @@ class Survey:
         for survey in surveys:
             for group, count in survey.rows.items():
                 whole.rows[group] = whole.rows.get(group, 0) + count
+            whole.repeated.update(survey.repeated)
             tables.append(survey.candidates)
             whole.held_out.add(survey.held_out.found)
         whole.candidates = quotas.merged(tables, config)

@@ -10,7 +10,8 @@ from rich.table import Table
 
 from sift_ray.report.state import StageState, Summary, summarise
 from sift_ray.report.tables import by_language, count_text, duration_text, grid, largest_first
-from sift_ray.report.yields import instruction_tables, mix_as_json, yields_as_json
+from sift_ray.report.yield_tables import instruction_tables
+from sift_ray.report.yields import mix_as_json, rejects_as_json, yields_as_json, yields_by_place_as_json
 from sift_ray.schema import LANGUAGES
 
 __all__ = ["as_json", "render", "summarise"]
@@ -20,6 +21,7 @@ _FORMS = {"parquet": "Parquet", "jsonl": "JSON lines"}
 
 def as_json(summary: Summary) -> dict[str, Any]:
     """Return the summary as JSON values."""
+    instructed = summary.stages["instructions"].counts
     return {
         "output": summary.output,
         "waves": summary.waves,
@@ -29,8 +31,10 @@ def as_json(summary: Summary) -> dict[str, Any]:
         "bins": summary.bins is not None,
         "release": summary.release,
         "left_out": summary.left_out,
-        "yields": yields_as_json(summary.stages["instructions"].counts),
-        "mix": mix_as_json(summary.stages["instructions"].counts),
+        "yields": yields_as_json(instructed),
+        "yields_by_language": yields_by_place_as_json(instructed),
+        "rejected": rejects_as_json(instructed),
+        "mix": mix_as_json(instructed),
     }
 
 

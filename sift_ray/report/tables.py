@@ -55,6 +55,21 @@ def count_text(value: float) -> str:
     return f"{value:,.0f}"
 
 
+def thousands_text(value: float) -> str:
+    """Return a count in thousands, as tables show it that have too many columns for more digits."""
+    return "<1" if 0 < value < 1000 else count_text(value / 1000)
+
+
+def percent_text(share: float | None) -> str:
+    """Return a share, 0 to 1, as tables show it; None as nothing."""
+    return "" if share is None else f"{share:.1%}"
+
+
+def task_title(task: str) -> str:
+    """Return a task's name as the head of a column among those of other tasks, such as `acoustic level`."""
+    return task.removeprefix("closed_ended_").replace("_", " ")
+
+
 def duration_text(seconds: float) -> str:
     """Return a duration as tables show it, in the two units that tell most."""
     minutes = round(seconds / 60)

@@ -1,4 +1,4 @@
-"""What became of the requests: yields by task and rung, rejects by rule, and the mix of tasks beside the reference's.
+"""What became of the requests: yields by task, language and rung, rejects by rule, and the mix beside the reference's.
 
 All of it from the counts of manifests; `pipeline.counts.count_instructions` says what stands in them.
 """
@@ -6,15 +6,12 @@ All of it from the counts of manifests; `pipeline.counts.count_instructions` say
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Final, NamedTuple
 
-from rich.table import Table
-
 from sift_ray.config_instruct import WORD_TIMES
 from sift_ray.pipeline.counts import ACCEPTED, RUNGS
-from sift_ray.report.tables import by_language, count_text, grid, largest_first
 from sift_ray.schema import LANGUAGES, TASKS
 from sift_ray.storage import Counts
 
@@ -28,8 +25,10 @@ REFERENCE: Final[Mapping[str, float]] = {
 }
 """Million pairs of each task in SIFT-50M's training split. Pairs with times in numbers are no part of it."""
 
+ALL: Final = "all"
+"""Stands in a `Place` for every task, or for every language."""
+
 _BY_MODEL: Final = ("first", "retry")
-_RULES_SHOWN: Final = 12
 
 
 class PairCount(NamedTuple):
@@ -92,22 +91,72 @@ class Yield:
         self.rejected += other.rejected
 
 
-def yields_of(counts: Counts) -> dict[tuple[str, str], Yield]:
-    """Return the yield of each (task, rung), over all languages."""
-    found: defaultdict[tuple[str, str], Yield] = defaultdict(Yield)
+class Place(NamedTuple):
+    """What a yield is of; task and language may be `ALL`."""
+
+    task: str
+    language: str
+    rung: str
+
+
+def yields_by_place(counts: Counts) -> dict[Place, Yield]:
+    """Return the yield of each task, language and rung that a request came to; no place has `ALL`."""
+    found: defaultdict[Place, Yield] = defaultdict(Yield)
     for pairs in pairs_told(counts):
-        cell = found[pairs.task, pairs.rung]
+        cell = found[Place(pairs.task, pairs.language, pairs.rung)]
         if pairs.accepted:
             cell.accepted += pairs.number
         else:
             cell.rejected += pairs.number
     for label, count in counts.get("reached", {}).items():
-        task, _, rung = label.split("/")
-        found[task, rung].asked += count
+        found[Place(*label.split("/"))].asked += count
     for label, count in counts.get("answered", {}).items():
-        task, _, rung = label.split("/")
-        found[task, rung].answered += count
+        found[Place(*label.split("/"))].answered += count
     return dict(found)
+
+
+def with_sums(found: Mapping[Place, Yield]) -> dict[Place, Yield]:
+    """Return the yields, and beside them their sums over tasks, over languages, and over both, by rung."""
+    sums: defaultdict[Place, Yield] = defaultdict(Yield)
+    for (task, language, rung), cell in found.items():
+        for place in ((task, language), (task, ALL), (ALL, language), (ALL, ALL)):
+            sums[Place(*place, rung)].add(cell)
+    return dict(sums)
+
+
+def yields_of(counts: Counts) -> dict[tuple[str, str], Yield]:
+    """Return the yield of each (task, rung), over all languages, in the order of tables."""
+    found = with_sums(yields_by_place(counts))
+    places = [place for place in in_order(found) if place.task != ALL and place.language == ALL]
+    return {(place.task, place.rung): found[place] for place in places}
+
+
+def in_order(places: Iterable[Place]) -> list[Place]:
+    """Return the places by task, then rung, then language; what is of all comes after what it is the sum of."""
+    return sorted(
+        places, key=lambda place: (_rank(place.task, TASKS), _rank(place.rung, RUNGS), _rank(place.language, LANGUAGES))
+    )
+
+
+def in_rank(names: Iterable[str], ranks: Collection[str]) -> list[str]:
+    """Return each name once, those of `ranks` in its order, and then the others by the alphabet."""
+    return sorted(set(names), key=lambda name: _rank(name, ranks))
+
+
+def _rank(name: str, ranks: Collection[str]) -> tuple[int, bool, str]:
+    return [*ranks, name].index(name), name == ALL, name
+
+
+def rejects_told(counts: Counts) -> list[PairCount]:
+    """Return what a wave's counts tell of its rejected pairs, by task, rung, language and number, the most first."""
+    refused = [pairs for pairs in pairs_told(counts) if not pairs.accepted]
+    refused.sort(key=lambda pairs: (-pairs.number, pairs.rule))
+    order = {place: rank for rank, place in enumerate(in_order({_place(pairs) for pairs in refused}))}
+    return sorted(refused, key=lambda pairs: order[_place(pairs)])
+
+
+def _place(pairs: PairCount) -> Place:
+    return Place(pairs.task, pairs.language, pairs.rung)
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,87 +224,24 @@ def _ratio(part: float, whole: float) -> float | None:
 
 
 def yields_as_json(counts: Counts) -> list[dict[str, Any]]:
-    """Return the rows of the table of yields."""
-    found = yields_of(counts)
+    """Return the rows of the table of yields: a task and rung each, over all languages."""
     return [
         {"task": task, "rung": rung, **asdict(cell), "yield": cell.share}
-        for (task, rung), cell in sorted(found.items(), key=lambda item: _order(*item[0]))
+        for (task, rung), cell in yields_of(counts).items()
     ]
+
+
+def yields_by_place_as_json(counts: Counts) -> list[dict[str, Any]]:
+    """Return a row each task, language and rung that a request came to."""
+    found = yields_by_place(counts)
+    return [{**place._asdict(), **asdict(found[place]), "yield": found[place].share} for place in in_order(found)]
+
+
+def rejects_as_json(counts: Counts) -> list[dict[str, Any]]:
+    """Return a row each task, language, rung and rule that refused pairs there, with their number."""
+    return [pairs._asdict() for pairs in rejects_told(counts)]
 
 
 def mix_as_json(counts: Counts) -> dict[str, dict[str, float | None]]:
     """Return the rows of the table of the mix, by task."""
     return {task: asdict(part) for task, part in mix_of(counts).items()}
-
-
-def instruction_tables(counts: Counts) -> list[Table]:
-    """Return all tables about instructions."""
-    tables = [_accepted_table(counts), _mix_table(counts), _yield_table(counts)]
-    return [*tables, _rule_table(counts)] if any(not pairs.accepted for pairs in pairs_told(counts)) else tables
-
-
-def _accepted_table(counts: Counts) -> Table:
-    cells: dict[tuple[str, str], float] = defaultdict(float)
-    for pairs in pairs_told(counts):
-        if pairs.accepted:
-            cells[pairs.task, pairs.language] += pairs.number
-    return grid("Instructions accepted", ("task", *LANGUAGES, "all"), by_language(cells, asked_tasks(counts)))
-
-
-def _mix_table(counts: Counts) -> Table:
-    rows = [
-        (
-            task,
-            count_text(part.accepted),
-            _percent(part.share),
-            _percent(part.reference),
-            count_text(part.untold),
-            "" if part.per_1000_tokens is None else f"{part.per_1000_tokens:,.2f}",
-            _percent(part.cached),
-        )
-        for task, part in mix_of(counts).items()
-    ]
-    heads = ("task", "accepted", "share", "SIFT-50M", "untold", "per 1k tokens", "cached")
-    return grid("The mix (untold: pairs that say that it can't be told)", heads, rows)
-
-
-def _yield_table(counts: Counts) -> Table:
-    found = yields_of(counts)
-    for (_, rung), cell in list(found.items()):
-        found.setdefault(("all", rung), Yield()).add(cell)
-    rows = []
-    last = ""
-    for (task, rung), cell in sorted(found.items(), key=lambda item: _order(*item[0])):
-        numbers = map(count_text, (cell.asked, cell.answered, cell.accepted, cell.rejected))
-        rows.append((task if task != last else "", rung, *numbers, _percent(cell.share)))
-        last = task
-    heads = ("task", "rung", "requests", "answered", "accepted", "rejected", "yield")
-    return grid("Yields", heads, rows, words=("rung",))
-
-
-def _order(task: str, rung: str) -> tuple[int, int, str]:
-    return _place(task, TASKS), _place(rung, RUNGS), rung
-
-
-def _place(name: str, names: Collection[str]) -> int:
-    return [*names, name].index(name)
-
-
-def _rule_table(counts: Counts) -> Table:
-    cells: dict[tuple[str, str], float] = defaultdict(float)
-    rules: dict[str, float] = defaultdict(float)
-    for pairs in pairs_told(counts):
-        if not pairs.accepted:
-            rules[pairs.rule] += pairs.number
-    order = [rule for rule, _ in largest_first(rules)]
-    shown = order if len(order) <= _RULES_SHOWN + 1 else order[:_RULES_SHOWN]
-    others = f"{len(order) - len(shown)} other rules"
-    for pairs in pairs_told(counts):
-        if not pairs.accepted:
-            cells[pairs.rule if pairs.rule in shown else others, pairs.language] += pairs.number
-    names = shown if len(shown) == len(order) else [*shown, others]
-    return grid("Instructions rejected, by rule", ("rule", *LANGUAGES, "all"), by_language(cells, names))
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1%}"

@@ -29,7 +29,7 @@ from sift_ray.metadata.record import Fact
 from sift_ray.schema import FACT, LANGUAGES
 
 LABELLED = Path(__file__).parent / "labelled_unanswerable"
-OF_EACH_KIND = 20
+OF_EACH_KIND = 40
 TRUE_AT_LEAST, FALSE_AT_MOST = 0.85, 0.01
 HARMLESS = {"en": "one two", "de": "so oder so", "fr": "comme ceci", "it": "così", "es": "así"}
 

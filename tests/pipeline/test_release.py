@@ -301,3 +301,29 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="no job of this version has put there"):
         released(config, plan)
     assert root.read("release/mine.txt") == b"x"
+
+
+def test_a_question_that_two_tasks_ask_of_an_utterance_stands_once(tmp_path: Path) -> None:
+    instructions, annotations = wave_of(0, UTTERANCES, ("en", "de"))
+    for row in instructions:
+        for place, one in enumerate(row["pairs"]):
+            # (the first pair asks alike in two tasks of an utterance, and in a comparison, which is of two)
+            alike = place == 0 and row["task"] in {
+                "closed_ended_comparison",
+                "closed_ended_content_level",
+                "open_ended",
+            }
+            one["asked"] = row["unit_id"] if alike else hash((row["unit_id"], row["task"], place))
+    put_wave(LocalRoot(tmp_path), 0, instructions, annotations)
+    config = config_of(tmp_path)
+    record = released(config, Plan(1, UTTERANCES, "0"))
+    samples = {row["sample_id"] for row in rows_of(tmp_path / record["folders"]["parquet"])}
+    every = {
+        f"{row['unit_id']:016x}-{row['task']}-{place}"
+        for row in instructions
+        for place, one in enumerate(row["pairs"])
+        if one["accepted"]
+    }
+    assert every - samples == {f"{row['unit_id']:016x}-open_ended-0" for row in annotations}
+    assert samples < every
+    assert (record["accepted"], record["repeated"]) == (len(samples), UTTERANCES)

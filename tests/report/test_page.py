@@ -99,6 +99,10 @@ def test_the_funnel_counts_what_the_tables_hold(document: Element) -> None:
     assert pairs == {"written": str(3 * usable), "accepted by the verifier": str(usable)}
     rules = {row[0]: row[-2] for row in found["Refused pairs, by rule and language"][1:]}
     assert rules == {"false_claim": str(usable), "leak": str(usable)}
+    assert len(found["Refused pairs, by rule and task"][0]) == 1 + len(TASKS) + 2
+    yields = found["Yields by language: pairs accepted of those written; blank where none was"]
+    assert yields[0] == ["task", "written by", "en", "de", "fr", "it", "es", "all"]
+    assert yields[-1] == ["all", "fallback", *["33.3%"] * 6]  # an accepted pair to two refused
     hours = found["Hours of usable audio by corpus, language and split"]
     assert hours[-1][2] == str(usable)
     assert float(hours[-1][-2]) == pytest.approx(usable * 1.5 / 3600, abs=6e-4)

@@ -173,6 +173,8 @@ def test_what_status_tells_as_json(root: LocalRoot) -> None:
         "release",
         "left_out",
         "yields",
+        "yields_by_language",
+        "rejected",
         "mix",
     }
     assert told["running"] == {"host": "node-7", "process": "4711", "since": LEASE["since"]}
@@ -192,6 +194,15 @@ def test_what_status_tells_as_json(root: LocalRoot) -> None:
         "finished_at": "2026-01-01T00:00:36+00:00",
     }
     assert told["stages"]["instructions"]["tokens_per_s"] == pytest.approx(20.0)
+    place = {"task": "open_ended", "language": "de"}
+    assert told["yields_by_language"] == [
+        place | {"rung": rung, "asked": 0, "answered": 0, "accepted": accepted, "rejected": rejected, "yield": share}
+        for rung, accepted, rejected, share in (("first", 2, 7, 2 / 9), ("retry", 1, 2, 1 / 3), ("template", 5, 0, 1.0))
+    ]
+    assert told["rejected"] == [
+        place | {"rung": "first", "rule": "false_claim", "number": 7},
+        place | {"rung": "retry", "rule": "language", "number": 2},
+    ]
 
 
 @pytest.mark.parametrize(

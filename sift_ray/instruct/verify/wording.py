@@ -235,6 +235,10 @@ class Duplicates:
         """Remember an accepted pair."""
         self._seen.append(self._keys(question, answer))
 
+    def words_asked(self, question: str, answer: str) -> str:
+        """Return the words of a pair's question as they are compared."""
+        return self._keys(question, answer)[0]
+
     def _keys(self, question: str, answer: str) -> tuple[str, frozenset[str]]:
         pair = question, answer
         if self._latest is None or self._latest[0] != pair:  # (what is added was checked right before)

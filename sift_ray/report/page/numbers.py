@@ -7,10 +7,18 @@ from collections.abc import Sequence
 
 from sift_ray.report.page.charts import bar, parts_bar
 from sift_ray.report.page.views import TableView
+from sift_ray.report.page.yield_views import (
+    accepted_by_language,
+    mix,
+    refused_by_rule,
+    share_bar,
+    yields,
+    yields_by_language,
+)
 from sift_ray.report.state import Summary
-from sift_ray.report.tables import count_text, largest_first
-from sift_ray.report.yields import Yield, mix_of, pairs_told, yields_of
-from sift_ray.schema import LANGUAGES, SPLITS, TASKS
+from sift_ray.report.tables import count_text, largest_first, percent_text
+from sift_ray.report.yields import pairs_told
+from sift_ray.schema import LANGUAGES, SPLITS
 from sift_ray.storage import Counts
 
 
@@ -66,7 +74,7 @@ def funnels(summary: Summary) -> list[TableView]:
 def _funnel(caption: str, steps: Sequence[tuple[str, float]]) -> TableView:
     first = steps[0][1]
     shares = [n / first if first else None for _, n in steps]
-    rows = [(name, count_text(n), _percent(of), _bar(of)) for (name, n), of in zip(steps, shares, strict=True)]
+    rows = [(name, count_text(n), percent_text(of), share_bar(of)) for (name, n), of in zip(steps, shares, strict=True)]
     return TableView(caption, ("step", "number", "of the first", ""), rows)
 
 
@@ -82,21 +90,7 @@ def rejects(summary: Summary) -> list[TableView]:
         shown = [(reason, what, count_text(n), bar(n / most)) for what, reason, n in rows]
         caption = "Refused utterances, word spans and measurements, by reason"
         tables.append(TableView(caption, ("reason", "what", "number", ""), shown, frozenset({1})))
-    rules: defaultdict[str, float] = defaultdict(float)
-    cells: defaultdict[tuple[str, str], float] = defaultdict(float)
-    for pairs in pairs_told(_instructed(summary)):
-        if not pairs.accepted:
-            rules[pairs.rule] += pairs.number
-            cells[pairs.rule, pairs.language] += pairs.number
-    if rules:
-        languages = [language for language in LANGUAGES if any(key[1] == language for key in cells)]
-        most = max(rules.values())
-        by_rule: list[tuple[str, ...]] = [
-            (rule, *(count_text(cells[rule, language]) for language in languages), count_text(n), bar(n / most))
-            for rule, n in largest_first(rules)
-        ]
-        tables.append(TableView("Refused pairs, by rule and language", ("rule", *languages, "all", ""), by_rule))
-    return tables
+    return [*tables, *refused_by_rule(_instructed(summary))]
 
 
 def hours(summary: Summary) -> TableView:
@@ -128,42 +122,7 @@ def instructions(summary: Summary) -> list[TableView]:
     counts = _instructed(summary)
     if not counts.get("pairs"):
         return []
-    mix = [
-        (task, count_text(p.accepted), _percent(p.share), _percent(p.reference), _bar(p.share))
-        for task, p in mix_of(counts).items()
-    ]
-    heads = ("task", "accepted", "share", "share in SIFT-50M", "")
-    return [TableView("The mix of tasks", heads, mix), _by_language(counts), _yields(counts)]
-
-
-def _by_language(counts: Counts) -> TableView:
-    cells: defaultdict[tuple[str, str], float] = defaultdict(float)
-    for pairs in pairs_told(counts):
-        if pairs.accepted:
-            for place in ((pairs.task, pairs.language), (pairs.task, ""), ("all", pairs.language), ("all", "")):
-                cells[place] += pairs.number
-    languages = [language for language in LANGUAGES if cells.get(("all", language))]
-    tasks = [task for task in TASKS if cells.get((task, ""))]
-    rows = [(task, *(count_text(cells[task, place]) for place in (*languages, ""))) for task in (*tasks, "all")]
-    return TableView("Accepted pairs by task and language", ("task", *languages, "all"), rows)
-
-
-def _yields(counts: Counts) -> TableView:
-    found = yields_of(counts)
-    rows = []
-    for task in TASKS:
-        for (of, rung), cell in found.items():
-            if of == task:
-                rows.append(_yield(task, rung, cell))
-    heads = ("task", "written by", "requests", "answered", "accepted", "refused", "yield", "")
-    return TableView(
-        "Yields: pairs accepted of those written, by how far down a request had come", heads, rows, frozenset({1})
-    )
-
-
-def _yield(task: str, rung: str, cell: Yield) -> tuple[str, ...]:
-    numbers = map(count_text, (cell.asked, cell.answered, cell.accepted, cell.rejected))
-    return (task, rung, *numbers, _percent(cell.share), _bar(cell.share))
+    return [mix(counts), accepted_by_language(counts), yields(counts), yields_by_language(counts)]
 
 
 def _source(summary: Summary) -> Counts:
@@ -179,11 +138,3 @@ def _instructed(summary: Summary) -> Counts:
 def hours_text(number: float) -> str:
     """Return hours as tables show them: the fewer, the more decimals."""
     return f"{number:,.0f}" if number >= 1000 else f"{number:,.1f}" if number >= 10 else f"{number:.3f}"
-
-
-def _bar(share: float | None) -> str:
-    return "" if share is None else bar(share)
-
-
-def _percent(share: float | None) -> str:
-    return "" if share is None else f"{share:.1%}"
