@@ -59,6 +59,37 @@ def render_prompt(request: Request, reasons: Sequence[str] = ()) -> tuple[Messag
     return (*static, Message("user", last))
 
 
+def check_prompts(tasks: Sequence[str], languages: Sequence[str], *, judged: bool) -> None:
+    """Render all that the prompts of `tasks` are made of, so that a fault in a file shows before a model is loaded.
+
+    Args:
+        tasks: that are asked.
+        languages: that they may be asked in.
+        judged: whether the judge's prompt is needed too.
+
+    Raises:
+        PromptError: a prompt file is missing, or can't be rendered; the message names file and block.
+    """
+    unanswerable = (_UNANSWERABLE,) if set(tasks) & set(UNANSWERABLE_TASKS) else ()
+    for language in languages:
+        for task in (*tasks, *unanswerable):
+            try:
+                for form, pairs in (("one", 1), ("many", 2)):
+                    _static(task, language, form)
+                    _ask(task, language, pairs, ())
+                    _ask(task, language, pairs, ("…",))
+            except (ValueError, TypeError, LookupError) as error:
+                if isinstance(error, PromptError):
+                    raise
+                raise PromptError(f"prompt {task}.{language}.j2, its examples: {error!r}") from error
+        for name in (_FRAME, *unanswerable):
+            for reasons in (("language",), ("language", "parse")):
+                _block(name, language, "retry", reasons=reasons)
+        if judged:
+            _block(_JUDGE, language, "system")
+            _block(_JUDGE, language, "case", record="", question='""', answer='""')
+
+
 def render_judging(request: Request, question: str, answer: str) -> tuple[str, str]:
     """Return what the judge of a pair is told, and the case: one line of JSON with all that is known, and the pair.
 
@@ -167,7 +198,7 @@ def _block(name: str, language: str, block: str, **values: Any) -> str:
         raise PromptError(f"prompt {name}.{language}.j2 has no block {block!r}")
     try:
         return "".join(template.blocks[block](template.new_context(values)))
-    except jinja2.TemplateError as error:
+    except (jinja2.TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise PromptError(f"prompt {name}.{language}.j2, block {block}: {error}") from error
 
 

@@ -18,13 +18,14 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
+from pydantic import ValidationError
 
 from sift_ray.config import Config
 from sift_ray.config_instruct import TEMPLATE, InstructConfig
 from sift_ray.config_storage import StorageConfig
 from sift_ray.instruct.engines import model_revisions, start_engines
-from sift_ray.instruct.prompts import judge_hash, prompt_hash
-from sift_ray.instruct.templates import templates_hash
+from sift_ray.instruct.prompts import PromptError, check_prompts, judge_hash, prompt_hash
+from sift_ray.instruct.templates import templates, templates_hash
 from sift_ray.instruct.unanswerable import unanswerable_hash
 from sift_ray.instruct.verify.small_words import small_words_hash
 from sift_ray.metadata.accents import accents_file
@@ -66,6 +67,7 @@ def run_instruct(
 
     `made_from` are the fingerprints of the annotations and of the bins.
     """
+    check_texts(config.instruct)
     revisions = model_revisions(config.instruct, config.storage)
     stage = instruct_stage(config, *made_from, data_file_hashes(), revisions)
 
@@ -87,6 +89,23 @@ def run_instruct(
         ]
 
     return run_waves(session, root, stage, range(plan.waves), start, config.plan.wave_rows)
+
+
+def check_texts(config: InstructConfig) -> None:
+    """Read every file that the config's requests are written from, before a model is loaded or a node is paid for.
+
+    Raises:
+        PromptError: a file of prompts or templates is missing, or has a placeholder that nothing fills.
+    """
+    asked = [task for task in TASKS if config.task(task).fraction > 0.0]
+    for language in LANGUAGES:
+        try:
+            templates(language)
+        except ValidationError as error:
+            where, what = error.errors()[0]["loc"], error.errors()[0]["msg"]
+            raise PromptError(f"templates/{language}.yaml, {'.'.join(map(str, where))}: {what}") from error
+    if config.engine != TEMPLATE:
+        check_prompts(asked, LANGUAGES, judged=any(config.judge_of(task) for task in asked))
 
 
 def data_file_hashes() -> dict[str, str]:

@@ -8,7 +8,7 @@ import pytest
 from sift_ray.instruct import prompts
 from sift_ray.instruct.grammar import pair_schema
 from sift_ray.instruct.judging import LOW
-from sift_ray.instruct.prompts import PromptError, prompt_hash, render_prompt, shown_facts
+from sift_ray.instruct.prompts import PromptError, check_prompts, prompt_hash, render_prompt, shown_facts
 from sift_ray.instruct.requests import ACOUSTIC, COMPARISON, CONTROLLABLE, WORD_ALIGN, Request
 from sift_ray.instruct.synthesis import attach_transcript, split_transcript
 from sift_ray.instruct.verify import Duplicates, verify
@@ -81,6 +81,63 @@ def test_a_bad_placeholder_is_named(monkeypatch):
     with pytest.raises(PromptError, match=r"open_ended\.en\.j2, block ask: 'nobody' is undefined"):
         prompts._ask("open_ended", "en", 1, ())
     prompts._template.cache_clear()
+
+
+@pytest.fixture
+def edited(monkeypatch):
+    """Replaces a piece of a prompt file."""
+
+    def forget():
+        prompts._template.cache_clear()
+        prompts._static.cache_clear()
+
+    def edit(file, piece, other):
+        whole = prompts._source.__wrapped__
+        assert piece in whole(*file.split("."))
+
+        def source(name, language):
+            text = whole(name, language)
+            return text.replace(piece, other, 1) if f"{name}.{language}" == file else text
+
+        forget()
+        monkeypatch.setattr(prompts, "_source", source)
+
+    yield edit
+    monkeypatch.undo()
+    forget()
+
+
+def test_all_prompts_can_be_rendered():
+    check_prompts(TASKS, LANGUAGES, judged=True)
+
+
+@pytest.mark.parametrize(
+    ("file", "piece", "other", "message"),
+    [
+        ("open_ended.it", "{{ pairs }}", "{{ nobody }}", r"open_ended\.it\.j2, block ask: 'nobody' is undefined"),
+        ("frame.de", "{% block retry %}", "{% block retry %}{{ who }}", r"frame\.de\.j2, block retry: 'who' is undef"),
+        ("frame.fr", "{{ task }}", "{{ tasks }}", r"frame\.fr\.j2, block system: 'tasks' is undefined"),
+        ("judge.es", "{{ record }}", "{{ 1 + record }}", r"judge\.es\.j2, block case: unsupported operand"),
+        ("unanswerable.en", "{% block system %}", "{% block systems %}", r"unanswerable\.en\.j2 has no block 'system'"),
+        (
+            "closed_ended_comparison.en",
+            "{% block one %}",
+            "{% block one %}[",
+            r"comparison\.en\.j2, its examples: JSON",
+        ),
+        ("controllable_generation.fr", "{% endblock %}", "{% endblok %}", r"generation\.fr\.j2, line \d+: .*endblok"),
+    ],
+)
+def test_a_fault_in_a_file_is_found_before_it_is_asked_for(edited, file, piece, other, message):
+    edited(file, piece, other)
+    with pytest.raises(PromptError, match=message):
+        check_prompts(TASKS, LANGUAGES, judged=True)
+
+
+def test_what_is_not_asked_need_not_be_whole(edited):
+    edited("judge.es", "{{ record }}", "{{ nobody }}")
+    check_prompts(TASKS, LANGUAGES, judged=False)
+    check_prompts(TASKS, ["en"], judged=True)
 
 
 def test_the_sandbox_holds(monkeypatch):

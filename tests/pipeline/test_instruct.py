@@ -1,16 +1,20 @@
 import asyncio
 import json
 import os
+from types import ModuleType
+from typing import Any
 
 import pyarrow as pa
 import pytest
 
+from sift_ray.config_file import parse_config
 from sift_ray.config_instruct import InstructConfig
+from sift_ray.instruct import prompts, templates
 from sift_ray.instruct.engine import EngineStartError
-from sift_ray.instruct.prompts import judge_hash
+from sift_ray.instruct.prompts import PromptError, judge_hash
 from sift_ray.instruct.requests import ACOUSTIC, OPEN_ENDED, Request
 from sift_ray.metadata.record import Fact
-from sift_ray.pipeline.instruct import Answering, data_file_hashes
+from sift_ray.pipeline.instruct import Answering, data_file_hashes, run_instruct
 from sift_ray.pipeline.wave_pieces import WAVE, piece_of
 from sift_ray.schema import INSTRUCTIONS, LANGUAGES, REQUESTS, TASKS
 
@@ -145,3 +149,36 @@ def test_the_judges_prompts_are_among_what_the_stage_is_made_from() -> None:
 )
 def test_only_models_that_may_be_asked_get_a_pool(section: dict[str, object], asked: list[str]) -> None:
     assert InstructConfig.model_validate(section).models_asked() == asked
+
+
+@pytest.mark.parametrize(
+    ("module", "message"),
+    [
+        (prompts, "prompt .*: 'nobody' is undefined"),
+        (templates, r"templates/en\.yaml, [a-z_.]+\.\d: .*unknown placeholder nobody"),
+    ],
+)
+def test_a_fault_in_a_text_ends_the_job_before_anything_is_started(
+    monkeypatch: pytest.MonkeyPatch, module: ModuleType, message: str
+) -> None:
+    caches = (prompts._template, prompts._static, templates.templates)
+    whole = getattr(module._source, "__wrapped__", module._source)
+
+    def source(*names: str) -> str:
+        text: str = whole(*names)
+        return text.replace("{x}", "{nobody}").replace("{{ pairs }}", "{{ nobody }}")
+
+    monkeypatch.setattr(module, "_source", source)
+    for cache in caches:
+        cache.cache_clear()
+    try:
+        config = parse_config("{output: /nowhere, corpora: [{type: demo, name: d, path: /nowhere}]}", "job.yaml")
+        nothing: Any = None
+        assert config.instruct.engine == "vllm"
+        with pytest.raises(PromptError, match=message):
+            # (there is no session, no output and no model: none of them may be touched)
+            run_instruct(nothing, config, nothing, nothing, nothing, nothing)
+    finally:
+        monkeypatch.undo()
+        for cache in caches:
+            cache.cache_clear()
