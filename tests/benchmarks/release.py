@@ -74,6 +74,7 @@ def wave_of(number: int) -> pa.Table:
         "generator": pa.array(["template"]).take(pa.array(np.zeros(pairs, np.int64))),
         "attempt": pa.array(np.zeros(pairs, np.int8)),
         "score": pa.nulls(pairs, pa.float32()),
+        "asked": pa.array(random.integers(-(2**62), 2**62, pairs), mask=~accepted),
     }
     order = np.arange(number * rows, (number + 1) * rows)
     languages = np.array(LANGUAGES)[order // 50 % len(LANGUAGES)]
