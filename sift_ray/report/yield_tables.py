@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -106,13 +106,13 @@ def _rule_tables(refused: Sequence[PairCount]) -> list[Table]:
     """Return the tables of the rules by language and rung, and by task; none without rejects."""
     if not refused:
         return []
-    numbers: Counter[str] = Counter()
+    numbers: defaultdict[str, float] = defaultdict(float)
     for pairs in refused:
         numbers[pairs.rule] += pairs.number
     order = [rule for rule, _ in largest_first(numbers)]
     shown = order if len(order) <= _RULES_SHOWN + 1 else order[:_RULES_SHOWN]
     others = f"{len(order) - len(shown)} other rules"
-    cells: Counter[tuple[str, str]] = Counter()  # (row, column)
+    cells: defaultdict[tuple[str, str], float] = defaultdict(float)  # (row, column)
     for pairs in refused:
         for row in (pairs.rule if pairs.rule in shown else others, ALL):
             for column in (pairs.language, pairs.rung, pairs.task, ALL):

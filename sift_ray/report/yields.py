@@ -139,7 +139,7 @@ def in_order(places: Iterable[Place]) -> list[Place]:
 
 
 def in_rank(names: Iterable[str], ranks: Collection[str]) -> list[str]:
-    """Return each name once, those of `ranks` in its order, and then the others by the alphabet."""
+    """Return each name once: those of `ranks` in its order, then others by the alphabet, and `ALL` last."""
     return sorted(set(names), key=lambda name: _rank(name, ranks))
 
 

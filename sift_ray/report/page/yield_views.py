@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Sequence
 
 from sift_ray.pipeline.counts import RUNGS
@@ -52,7 +52,7 @@ def mix(counts: Counts) -> TableView:
 
 def accepted_by_language(counts: Counts) -> TableView:
     """Return the accepted pairs by task and language."""
-    cells: Counter[tuple[str, str]] = Counter()
+    cells: defaultdict[tuple[str, str], float] = defaultdict(float)
     for pairs in pairs_told(counts):
         if pairs.accepted:
             for task in (pairs.task, ALL):
@@ -98,8 +98,8 @@ def refused_by_rule(counts: Counts) -> list[TableView]:
     refused = rejects_told(counts)
     if not refused:
         return []
-    cells: Counter[tuple[str, str]] = Counter()  # (rule, column)
-    rules: Counter[str] = Counter()
+    cells: defaultdict[tuple[str, str], float] = defaultdict(float)  # (rule, column)
+    rules: defaultdict[str, float] = defaultdict(float)
     for pairs in refused:
         rules[pairs.rule] += pairs.number
         for column in (pairs.language, pairs.task, pairs.rung):
