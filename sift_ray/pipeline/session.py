@@ -28,7 +28,8 @@ log = logging.getLogger(__name__)
 
 _START_ATTEMPTS = 3
 _IDLE_WORKER_MS = 60_000
-_TRIES_TO_REACH = 20
+_TRIES_TO_REACH = 4
+_UNREACHABLE_MS = {"delay_base": 3_000, "max_delay": 30_000}  # before an actor is tried again: 3 s, 6 s, 12 s …
 _LAST_STAGES = ("instructions", "release")  # none after them needs more than they do
 
 
@@ -120,6 +121,9 @@ def _address(config: Config) -> str | None:
 
 
 def _connect(config: Config) -> None:
+    # Ray, which waits 0.1 s at first, has used up a task's retries before it knows that the actor's node is lost
+    for name, milliseconds in _UNREACHABLE_MS.items():
+        os.environ.setdefault(f"RAY_task_actor_unavailable_retry_{name}_ms", str(milliseconds))
     address = _address(config)
     quiet = {"logging_level": logging.WARNING, "log_to_driver": True, "runtime_env": job_log.runtime_env()}
     if address:
@@ -177,9 +181,10 @@ def _limit(config: RayConfig) -> None:
 
 def actor_limits(config: RayConfig) -> Callable[[], dict[str, int]]:
     """Return what gives actors their restart and retry limits: Ray's own default retries a crashing clip for ever."""
-    # (until a lost node is known to be lost, each try to reach its actor costs a retry; restarts are what is bounded)
-    retries = config.max_task_retries * _TRIES_TO_REACH
-    return partial(dict, max_restarts=config.max_actor_restarts, max_task_retries=retries)
+    # (until a lost node is known to be lost, each try to reach its actor costs a retry, with a wait before it: see
+    # `_connect`; with these, a minute and more)
+    retries = config.max_task_retries
+    return partial(dict, max_restarts=config.max_actor_restarts, max_task_retries=retries and retries + _TRIES_TO_REACH)
 
 
 def task_limits(config: RayConfig) -> Callable[[], dict[str, int]]:
