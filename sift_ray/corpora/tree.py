@@ -17,6 +17,7 @@ from posixpath import normpath
 from typing import BinaryIO, Final, Protocol
 
 from sift_ray.corpora.storage_errors import raise_if_storage_failed
+from sift_ray.corpora.tables_read import note
 from sift_ray.corpora.utterance import CorpusError
 from sift_ray.object_store import S3Connection, split_s3
 
@@ -317,6 +318,7 @@ def text_lines(tree: Tree, path: str) -> Iterator[tuple[int, str]]:
     """
     where = f"{tree.uri}/{path}"
     try:
+        note(tree.locate(path))
         with tree.open(path) as raw, _unpacked(raw, path) as stream:
             lines = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="\n")
             for number, line in enumerate(lines, 1):

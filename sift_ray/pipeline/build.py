@@ -8,16 +8,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sift_ray.config import Config
-from sift_ray.lease import Lease
+from sift_ray.lease import Lease, LeaseError
 from sift_ray.pipeline.align_models import ensure_models, planned_languages, train_models
 from sift_ray.pipeline.annotate import run_annotate
 from sift_ray.pipeline.bin import BINS_NAME, load_rulers, run_bin
 from sift_ray.pipeline.instruct import run_instruct
-from sift_ray.pipeline.plan import PLAN_NAME, Plan, read_plan, run_plan
+from sift_ray.pipeline.plan import PLAN_NAME, Plan, check_plan, read_plan, run_plan
 from sift_ray.pipeline.release import RELEASE_NAME, run_release
 from sift_ray.pipeline.session import RaySession
-from sift_ray.pipeline.stages import plan_stage
-from sift_ray.pipeline.waves import check_ingredients
 from sift_ray.schema import LANGUAGES
 from sift_ray.storage import MANIFEST_NAME, OutputRoot, StorageError, root_of
 
@@ -40,7 +38,21 @@ def _job(config: Config, *, whole: bool = False) -> Iterator[tuple[OutputRoot, R
     root = root_of(config)
     # who lost the lease must not go on for the rest of a wave: the main thread is interrupted as by Ctrl-C
     with Lease(root, on_loss=_thread.interrupt_main) as lease, RaySession(config, lease.check, whole=whole) as session:
-        yield root, session
+        try:
+            yield root, session
+        except KeyboardInterrupt:
+            _raise_if_lost(lease)
+            raise
+
+
+def _raise_if_lost(lease: Lease) -> None:
+    """Raise LeaseError after an interruption that was no wish to stop, and leaves nothing to go on from."""
+    try:
+        lease.check()
+    except LeaseError:
+        raise
+    except Exception as error:  # (the store does not answer: then somebody did wish to stop)
+        log.debug("whether the lease is held could not be seen: %s", error)
 
 
 def plan(config: Config) -> None:
@@ -153,7 +165,7 @@ def _planned(config: Config, root: OutputRoot) -> Plan:
     made = read_plan(root)
     if made is None:
         raise StorageError(f"{root.uri}: there is no {PLAN_NAME}; run `sift-ray plan` first, or `sift-ray build`")
-    check_ingredients(root, plan_stage(config))
+    check_plan(config, root)
     return made
 
 

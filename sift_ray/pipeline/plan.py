@@ -20,12 +20,21 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sift_ray.config import Config
+from sift_ray.corpora.tables_read import TableMark, changed
+from sift_ray.object_store import S3Connection
 from sift_ray.pipeline.parquet_files import write_parquet
 from sift_ray.pipeline.plan_draft import Draft
 from sift_ray.pipeline.plan_preview import Preview
 from sift_ray.pipeline.plan_rules import PlanError
 from sift_ray.pipeline.stages import plan_stage
-from sift_ray.pipeline.waves import STAGE_RECORD, Stage, check_ingredients, table_digest, versions
+from sift_ray.pipeline.waves import (
+    STAGE_RECORD,
+    Stage,
+    StaleOutputError,
+    check_ingredients,
+    table_digest,
+    versions,
+)
 from sift_ray.schema import UTTERANCES, conform
 from sift_ray.storage import (
     OutputRoot,
@@ -40,7 +49,7 @@ from sift_ray.storage import (
     write_manifest,
 )
 
-__all__ = ["PLAN_NAME", "Plan", "PlanError", "preview_plan", "read_plan", "run_plan"]
+__all__ = ["PLAN_NAME", "Plan", "PlanError", "check_plan", "preview_plan", "read_plan", "run_plan"]
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +77,8 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
     """Make the plan, or return the one there is.
 
     Raises:
-        StaleOutputError: the plan there was made from other corpora or another wave size.
+        StaleOutputError: the plan there was made from other corpora or another wave size, or a table of theirs has
+            changed since.
         PlanError: there are no utterances, two different ones share a `unit_id`, or a corpus that is cut by hours
             does not tell its durations.
         CorpusError: a corpus is not laid out as its type says.
@@ -76,7 +86,7 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
     stage = plan_stage(config)
     done = read_plan(root)
     if done is not None:
-        check_ingredients(root, stage)
+        check_plan(config, root)
         return done
     started = time.monotonic()
     for name in root.names(stage.name):
@@ -96,10 +106,29 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
             for (corpus, language), left in draft.left_out.items()
         },
         "skipped": draft.skipped,
+        "tables": {address: list(mark) for address, mark in draft.table_marks().items()},
     }
     put_json(root, PLAN_NAME, record)
     log.info("plan: %s utterances in %d waves", f"{plan.rows:,}", plan.waves)
     return plan
+
+
+def check_plan(config: Config, root: OutputRoot) -> None:
+    """Make sure that a finished plan is of this config, and that the corpora's tables are as they were.
+
+    Raises:
+        StaleOutputError: they are not; each difference is named, and the ways on.
+    """
+    check_ingredients(root, plan_stage(config))
+    tables = (read_json(root, PLAN_NAME) or {}).get("tables", {})  # (plans of older versions have none)
+    marked = {address: TableMark(*mark) for address, mark in tables.items()}
+    if found := changed(marked, S3Connection(config.reading_from)):
+        told = "\n  ".join(found)
+        raise StaleOutputError(
+            f"plan: the corpora are not as they were when {root.uri} was planned. Changed:\n  {told}\n"
+            "Put the old files back, or take another `output`, or plan again, which makes everything again, with "
+            "`sift-ray build CONFIG --restart-from plan`."
+        )
 
 
 def preview_plan(config: Config) -> Preview:

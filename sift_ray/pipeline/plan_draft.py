@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from sift_ray.config import Config, DemoConfig
 from sift_ray.corpora import Reading, read_corpus
+from sift_ray.corpora.tables_read import TableMark, marks, noting
 from sift_ray.pipeline.plan_rows import ORDER, SPOOLED, spooled
 from sift_ray.pipeline.plan_rules import HeldOutSpeakers, HourLimits, LeftOut, PlanError, RepeatedIds
 from sift_ray.pipeline.spool import SortedSpool
@@ -46,21 +47,22 @@ class Draft:
         self._reading = Reading(config.reading_from, config.plan.read_headers, config.plan.threads)
         units = bytearray()  # grows in place, where joining arrays would hold all of them twice
         started = told = time.monotonic()
-        for corpus in config.corpora:
-            before = self._spool.rows
-            rows = read_corpus(corpus, self._reading)
-            version = getattr(corpus, "version", None) or ""
-            while batch := list(islice(rows, _BATCH_ROWS)):
-                table = spooled(batch, version, self._spool.rows)
-                self._limits.check(table)
-                self._spool.add(table)
-                units += table["unit_id"].to_numpy().tobytes()
-                if time.monotonic() - told >= _LOG_EVERY_S:
-                    told = time.monotonic()
-                    rate = self._spool.rows / (told - started)
-                    log.info("plan: %s utterances read, %.0f a second", f"{self._spool.rows:,}", rate)
-            if self._spool.rows == before and not isinstance(corpus, DemoConfig):
-                log.warning("corpus %s: no utterances found in %s", corpus.name, corpus.path)
+        with noting() as self._tables_read:
+            for corpus in config.corpora:
+                before = self._spool.rows
+                rows = read_corpus(corpus, self._reading)
+                version = getattr(corpus, "version", None) or ""
+                while batch := list(islice(rows, _BATCH_ROWS)):
+                    table = spooled(batch, version, self._spool.rows)
+                    self._limits.check(table)
+                    self._spool.add(table)
+                    units += table["unit_id"].to_numpy().tobytes()
+                    if time.monotonic() - told >= _LOG_EVERY_S:
+                        told = time.monotonic()
+                        rate = self._spool.rows / (told - started)
+                        log.info("plan: %s utterances read, %.0f a second", f"{self._spool.rows:,}", rate)
+                if self._spool.rows == before and not isinstance(corpus, DemoConfig):
+                    log.warning("corpus %s: no utterances found in %s", corpus.name, corpus.path)
         if self._spool.rows == 0:
             raise PlanError("no corpus holds a single utterance: check each `path` and `languages`")
         self._units: NDArray[np.int64] = np.frombuffer(units, dtype=np.int64)
@@ -72,6 +74,10 @@ class Draft:
         for (corpus, why), rows in self._reading.skipped.items():
             skipped.setdefault(corpus, {})[why] = rows
         return skipped
+
+    def table_marks(self) -> dict[str, TableMark]:
+        """Return the marks of the tables that the rows were read from, by address."""
+        return marks(self._tables_read, self._reading.connection)
 
     @property
     def left_out(self) -> dict[tuple[str, str], LeftOut]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import threading
 import time
 from collections.abc import Iterator
@@ -121,7 +122,8 @@ class _Handler(BaseHTTPRequestHandler):
     def _send(self, status: int, size: int | None, body: bytes, content_range: str | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body) if size is None else size))
-        self.send_header("ETag", '"x"')
+        content = self.server.objects.get(self._key, b"")
+        self.send_header("ETag", f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"')
         self.send_header("Last-Modified", "Wed, 21 Oct 2015 07:28:00 GMT")
         if content_range is not None:
             self.send_header("Content-Range", content_range)

@@ -5,8 +5,9 @@ import pytest
 from sift_ray.align.protocol import TrainingError
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
-from sift_ray.pipeline.build import align_train, forget
-from sift_ray.storage import LocalRoot, StorageError
+from sift_ray.lease import LEASE_NAME, LeaseError
+from sift_ray.pipeline.build import _job, align_train, forget
+from sift_ray.storage import LocalRoot, StorageError, put_json
 
 LEFT = {
     "plan": [
@@ -95,3 +96,26 @@ def test_other_backends_train_nothing(config: Config) -> None:
     off = config.model_copy(update={"annotate": config.annotate.model_copy(update={"align": align})})
     with pytest.raises(TrainingError, match="backend is none"):
         align_train(off)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Config:
+    corpus = f"{{type: demo, name: d, path: {tmp_path}}}"
+    return parse_config(f"{{output: {tmp_path / 'out'}, corpora: [{corpus}]}}", "job.yaml")
+
+
+def interrupted(config: Config, *, by_another: bool) -> None:
+    with _job(config) as (root, _):
+        if by_another:
+            put_json(root, LEASE_NAME, {"holder": "another", "host": "elsewhere", "process": "7@1@b"})
+        raise KeyboardInterrupt
+
+
+def test_who_loses_the_lease_is_told_so_and_not_that_it_was_interrupted(own: Config) -> None:
+    with pytest.raises(LeaseError, match="was taken by process 7 on elsewhere, so it stops"):
+        interrupted(own, by_another=True)
+
+
+def test_an_interruption_stays_one(own: Config) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        interrupted(own, by_another=False)

@@ -1,5 +1,6 @@
 import csv
 import json
+import shutil
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -13,11 +14,11 @@ from sift_ray.config import Config
 from sift_ray.config_file import parse_config
 from sift_ray.corpora import CorpusError, Reading, Utterance
 from sift_ray.pipeline import plan_draft, plan_rows
-from sift_ray.pipeline.plan import PlanError, read_plan, run_plan
+from sift_ray.pipeline.plan import PlanError, check_plan, read_plan, run_plan
 from sift_ray.pipeline.plan_rows import unit_id
 from sift_ray.pipeline.spool import SortedSpool
 from sift_ray.pipeline.waves import StaleOutputError
-from sift_ray.storage import LocalRoot, read_json, read_manifest
+from sift_ray.storage import LocalRoot, put_json, read_json, read_manifest
 
 
 @pytest.fixture
@@ -262,6 +263,39 @@ def test_another_wave_size_is_refused_with_the_ways_on(clips: Path, tmp_path: Pa
     run_plan(job(tmp_path / "out", path), root)
     with pytest.raises(StaleOutputError, match=r"plan.wave_rows: was 3, is 5(.|\n)*--restart-from"):
         run_plan(job(tmp_path / "out", path, wave_rows=5), root)
+
+
+def test_a_table_that_has_changed_is_named_with_the_ways_on(clips: Path, tmp_path: Path) -> None:
+    first, second = manifest(clips, ["a", "b"]), manifest(clips, ["c"], "n.tsv")
+    config = job(tmp_path / "out", first, second)
+    root = LocalRoot(config.output)
+    plan = run_plan(config, root)
+    before = root.read("plan.json")
+    manifest(clips, ["c", "d"], "n.tsv")
+    with pytest.raises(
+        StaleOutputError, match=r"n\.tsv: it says something else now(.|\n)*--restart-from plan"
+    ) as error:
+        run_plan(config, root)
+    assert str(first) not in str(error.value)
+    with pytest.raises(StaleOutputError, match=r"n\.tsv"):
+        check_plan(config, root)
+    assert root.read("plan.json") == before
+    manifest(clips, ["c"], "n.tsv")  # (as it was, but later)
+    assert run_plan(config, root) == plan
+
+
+def test_a_plan_outlives_its_corpora_and_plans_of_older_versions_are_taken(clips: Path, tmp_path: Path) -> None:
+    config = job(tmp_path / "out", manifest(clips, ["a"]))
+    root = LocalRoot(config.output)
+    plan = run_plan(config, root)
+    shutil.move(clips, tmp_path / "elsewhere")
+    assert run_plan(config, root) == plan
+    record = read_json(root, "plan.json")
+    assert record is not None
+    assert list(record.pop("tables")) == [str(clips / "m.tsv")]
+    put_json(root, "plan.json", record)
+    clips.mkdir()
+    assert run_plan(config, root) == plan
 
 
 def test_a_plan_that_was_cut_off_is_made_again(clips: Path, tmp_path: Path) -> None:
