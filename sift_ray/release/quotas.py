@@ -1,17 +1,17 @@
 """Which samples of dev and test are taken where a quota allows only some: balanced over tasks and labels.
 
-Each sample stands for one label of its evidence, drawn by its hash. A quota is shared evenly by the tasks under it, a
-task's share by the keys of its labels, and a key's by its values, so that neither `gender` nor `moderate pitch` fills
-a benchmark; what one has too few for, the others get. Under a label those of the lowest hash are taken, so that the
-same instructions give the same samples however they are cut into waves.
+A quota is shared evenly by the tasks under it, and a task's share is balanced over the labels of all facts that its
+samples rest on (`balancing`), so that neither `gender` nor `moderate pitch` fills a benchmark; what one has too few
+for, the others get. Else those of the lowest hash are taken, so that the same instructions give the same samples
+however they are cut into waves.
 
-Waves are gone over apart: each brings back at most the quota's number of samples of every label (24 bytes and two short
-texts each), and never more than it has in dev and test.
+Waves are gone over apart: each brings back at most the quota's number of samples of every label (the labels' texts
+and some bytes each), and never more than it has in dev and test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 import numpy as np
@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from sift_ray.config_release import ReleaseConfig
+from sift_ray.release.balancing import balanced, key_of
 from sift_ray.release.samples import sample_hashes
 from sift_ray.storage import stable_id
 
@@ -29,8 +30,8 @@ CANDIDATES: Final = pa.schema(
         pa.field("pool", pa.string()),  # the quota's name: a task, or `closed_ended`
         pa.field("language", pa.string()),
         pa.field("task", pa.string()),
-        pa.field("key", pa.string()),  # of the label; "" where there is no evidence
-        pa.field("value", pa.string()),  # "" where the key's values are no categories, or nothing can be told
+        # `key: value` of each fact; the key alone where its values are no categories, or nothing can be told
+        pa.field("labels", pa.list_(pa.string())),
         pa.field("hash", pa.uint64()),
     ]
 )
@@ -65,68 +66,69 @@ def candidates_of(pairs: pa.Table, task: str, config: ReleaseConfig) -> pa.Table
         wanted = pc.and_(pc.equal(pairs["split"], split), pc.is_in(pairs["language"], pa.array(sorted(limited))))
         rows = pairs.filter(wanted)
         hashes = hashes_of(rows, task)
-        keys, values = _labels(rows["evidence"], hashes)
         same = {"split": split, "pool": pool, "task": task}
         columns = {name: pa.array([text] * rows.num_rows, pa.string()) for name, text in same.items()}
-        columns |= {"language": rows["language"], "key": keys, "value": values, "hash": pa.array(hashes)}
+        columns |= {"language": rows["language"], "labels": _labels(rows["evidence"]), "hash": pa.array(hashes)}
         parts.append(pa.table([columns[name] for name in CANDIDATES.names], schema=CANDIDATES))
     return trimmed(pa.concat_tables(parts) if parts else CANDIDATES.empty_table(), config)
 
 
-def _labels(evidence: pa.ChunkedArray, hashes: NDArray[np.uint64]) -> tuple[pa.Array, pa.Array]:
-    """Return the key and value of one fact of each sample, which its hash chooses."""
+def _labels(evidence: pa.ChunkedArray) -> pa.Array:
+    """Return the labels of each sample's facts."""
     lists = evidence.combine_chunks()
-    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    some = lengths > 0
-    # (the remainder says nothing of the order of whole hashes, by which samples of one label are taken)
-    place = (hashes >> np.uint64(33)).astype(np.int64) % np.maximum(lengths, 1)
-    starts = lists.offsets.to_numpy()[:-1].astype(np.int64)
-    chosen = lists.values.take(pa.array(np.where(some, starts + place, 0), mask=~some))
-    key = pc.fill_null(pc.struct_field(chosen, "key"), "")
+    facts = pc.list_flatten(lists)
+    key, value = pc.struct_field(facts, "key"), pc.struct_field(facts, "value")
     is_label = pc.or_(
-        pc.is_valid(pc.struct_field(chosen, "ordinal")), pc.is_in(key, pa.array(sorted(_CATEGORIES), pa.string()))
+        pc.is_valid(pc.struct_field(facts, "ordinal")), pc.is_in(key, pa.array(sorted(_CATEGORIES), pa.string()))
     )
-    value = pc.if_else(is_label, pc.fill_null(pc.struct_field(chosen, "value"), ""), "")
-    return key, value
+    told = pc.if_else(pc.and_(is_label, pc.is_valid(value)), pc.binary_join_element_wise(key, value, ": "), key)
+    lengths = pc.fill_null(pc.list_value_length(lists), 0).to_numpy(zero_copy_only=False)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), told)
 
 
 def trimmed(candidates: pa.Table, config: ReleaseConfig) -> pa.Table:
-    """Return of every label of a task those of the lowest hash, at most as many as the whole quota; sorted."""
+    """Return of every label of a task those of the lowest hash, at most as many as the whole quota; sorted.
+
+    A sample stays while one of its labels wants it.
+    """
     if not candidates.num_rows:
         return candidates
-    order = [(name, "ascending") for name in (*_CELL, "task", "key", "value", "hash")]
-    table = candidates.sort_by(order).combine_chunks()
-    rank = _rank_in_run(table, (*_CELL, "task", "key", "value"))
+    order = [(name, "ascending") for name in (*_CELL, "task", "hash")]
+    # (sorted without the lists, which cannot be sorted along)
+    rank_of = pc.sort_indices(candidates.drop_columns(["labels"]), order)
+    table = candidates.take(rank_of).combine_chunks()
     limits = {cell: config.quota_of(*cell) or 0 for cell in _cells(table)}
     most = np.array([limits[cell] for cell in _cell_of_rows(table)], dtype=np.int64)
-    return table.filter(pa.array(rank < most))
+    labels = pa.concat_arrays(table["labels"].chunks)
+    lengths = np.diff(labels.offsets.to_numpy())
+    # (a sample without a label stands under one of its own)
+    owners = np.concatenate([np.repeat(np.arange(len(labels)), lengths), np.flatnonzero(lengths == 0)])
+    names = pa.concat_arrays([labels.values, pa.array([""] * int((lengths == 0).sum()), pa.string())])
+    groups = _codes(table, (*_CELL, "task"))[owners] * (len(names) + 1)
+    groups = groups + names.dictionary_encode().indices.to_numpy()
+    by_group = np.lexsort((owners, groups))
+    begins = np.append(True, np.diff(groups[by_group]) != 0)
+    first = np.maximum.accumulate(np.where(begins, np.arange(len(by_group)), 0))
+    wanted = owners[by_group][np.arange(len(by_group)) - first < most[owners[by_group]]]
+    return table.filter(pa.array(np.isin(np.arange(len(labels)), wanted)))
 
 
 def chosen(candidates: pa.Table, config: ReleaseConfig) -> pa.Table:
     """Return the rows of `CANDIDATES` that are taken, of all waves' trimmed candidates."""
     table = trimmed(candidates, config)
-    if not table.num_rows:
-        return table
-    labels = (*_CELL, "task", "key", "value")
-    counts = table.group_by(list(labels)).aggregate([("hash", "count")])
-    tree: dict[tuple[str, ...], dict[str, dict[str, dict[str, int]]]] = {}
-    for row in counts.to_pylist():
-        cell = tuple(row[name] for name in _CELL)
-        of_key = tree.setdefault(cell, {}).setdefault(row["task"], {}).setdefault(row["key"], {})
-        of_key[row["value"]] = row["hash_count"]
-    shares: dict[tuple[str, ...], int] = {}
-    for (split, pool, language), tasks in tree.items():
-        quota = config.quota_of(split, pool, language) or 0
-        by_task = evenly({task: sum(sum(v.values()) for v in keys.values()) for task, keys in tasks.items()}, quota)
-        for task, keys in tasks.items():
-            by_key = evenly({key: sum(values.values()) for key, values in keys.items()}, by_task[task])
-            for key, values in keys.items():
-                for value, share in evenly(values, by_key[key]).items():
-                    shares[split, pool, language, task, key, value] = share
-    rank = _rank_in_run(table, labels)
-    rows = zip(*(table[name].to_pylist() for name in labels), strict=True)
-    most = np.array([shares[row] for row in rows], dtype=np.int64)
-    return table.filter(pa.array(rank < most))
+    places: dict[tuple[str, str, str], dict[str, list[int]]] = {}
+    cells = _cell_of_rows(table)
+    for place, (cell, task) in enumerate(zip(cells, table["task"].to_pylist(), strict=True)):
+        places.setdefault(cell, {}).setdefault(task, []).append(place)
+    labels = table["labels"].to_pylist()
+    taken: list[int] = []
+    for cell, by_task in places.items():
+        quota = config.quota_of(*cell) or 0
+        shares = evenly({task: len(rows) for task, rows in by_task.items()}, quota)
+        for task, rows in by_task.items():
+            taken += [rows[place] for place in balanced([labels[row] for row in rows], shares[task])]
+    return table.take(pa.array(sorted(taken), pa.int64()))
 
 
 def evenly(available: Mapping[str, int], total: int) -> dict[str, int]:
@@ -175,18 +177,30 @@ def kept(pairs: pa.Table, task: str, config: ReleaseConfig, taken: NDArray[np.ui
 
 
 def label_shares(taken: pa.Table) -> dict[str, dict[str, float]]:
-    """Return for each split and key the label that was drawn for the most samples, and its share of the key's."""
+    """Return for each split and key the label that the most samples have, and its share of those with the key."""
+    having: dict[str, dict[str, int]] = {}
+    counts: dict[str, dict[str, dict[str, int]]] = {}
+    for split, labels in zip(taken["split"].to_pylist(), taken["labels"].to_pylist(), strict=True):
+        with_key = having.setdefault(split, {})
+        for key in {key_of(label) for label in labels}:
+            with_key[key] = with_key.get(key, 0) + 1
+        for label in set(labels):
+            if label != key_of(label):
+                of_key = counts.setdefault(split, {}).setdefault(key_of(label), {})
+                of_key[label] = of_key.get(label, 0) + 1
     shares: dict[str, dict[str, float]] = {}
-    counts = taken.group_by(["split", "key", "value"]).aggregate([("hash", "count")]).to_pylist()
-    totals: dict[tuple[str, str], int] = {}
-    for row in counts:
-        totals[row["split"], row["key"]] = totals.get((row["split"], row["key"]), 0) + row["hash_count"]
-    for row in sorted(counts, key=lambda row: (row["split"], row["key"], -row["hash_count"], row["value"])):
-        of_split = shares.setdefault(row["split"], {})
-        if row["value"] and not any(name.startswith(f"{row['key']}: ") for name in of_split):
-            share = row["hash_count"] / totals[row["split"], row["key"]]
-            of_split[f"{row['key']}: {row['value']}"] = round(share, 4)
+    for split, of_split in sorted(counts.items()):
+        for key, of_key in sorted(of_split.items()):
+            label, count = min(of_key.items(), key=lambda item: (-item[1], item[0]))
+            shares.setdefault(split, {})[label] = round(count / having[split][key], 4)
     return shares
+
+
+def _codes(table: pa.Table, names: Sequence[str]) -> NDArray[np.int64]:
+    """Return a number for each row, the same for rows that are alike in `names`."""
+    joined = pc.binary_join_element_wise(*(table[name].combine_chunks() for name in names), "\x1f")
+    codes: NDArray[np.int64] = joined.dictionary_encode().indices.to_numpy().astype(np.int64)
+    return codes
 
 
 def _cell_of_rows(table: pa.Table) -> list[tuple[str, str, str]]:
@@ -196,16 +210,3 @@ def _cell_of_rows(table: pa.Table) -> list[tuple[str, str, str]]:
 def _cells(table: pa.Table) -> set[tuple[str, str, str]]:
     groups = table.group_by(list(_CELL)).aggregate([])
     return set(_cell_of_rows(groups))
-
-
-def _rank_in_run(table: pa.Table, names: tuple[str, ...]) -> NDArray[np.int64]:
-    """Return each row's place, from 0, among the rows before it that are alike in `names`; the table is sorted."""
-    rows = table.num_rows
-    new = np.zeros(rows, dtype=bool)
-    new[:1] = True
-    for name in names:
-        codes = table[name].combine_chunks().dictionary_encode().indices.to_numpy()
-        new[1:] |= codes[1:] != codes[:-1]
-    starts = np.flatnonzero(new)
-    places: NDArray[np.int64] = np.arange(rows) - np.repeat(starts, np.diff(np.append(starts, rows)))
-    return places

@@ -89,6 +89,7 @@ def begin(root: OutputRoot, mark: str, formats: Sequence[str]) -> str:
     # (where a run ended between the pointers of two formats, they show two versions, and neither may be touched)
     version = next(n for n in (f"v-{mark}", f"v-{mark}-2", f"v-{mark}-3") if n not in shown.values())
     _clear(root, bases, {base: {name} for base, name in shown.items() if name is not None})
+    root.abort_uploads(FOLDER)  # (of a version whose first file was not finished nothing is listed)
     for form in formats:
         base = base_of(form, formats)
         if shown.get(base) is None:
@@ -105,6 +106,7 @@ def publish(root: OutputRoot, version: str, cards: Mapping[str, tuple[str, str]]
         cards: base folder → the card of the version's folder, and the card that leads into it.
     """
     for base, (own, _) in cards.items():
+        root.abort_uploads(f"{base}/{version}")  # of writers that were lost and had their files written by others
         root.put(f"{base}/{version}/{CARD}", own.encode())
     for base, (_, pointer) in cards.items():
         root.put(f"{base}/{CARD}", pointer.encode())
