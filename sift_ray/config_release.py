@@ -34,7 +34,7 @@ class ReleaseConfig(Section):
     audio: Literal["relative", "absolute", "embedded"] = "relative"
     flat: bool = False  # columns `question` and `answer` too, for who has no chat template
     quotas: Mapping[HeldOut, Mapping[str, Quota]] = Field(default_factory=dict)  # by task or `closed_ended`
-    model_licenses: Mapping[str, str] = Field(default_factory=dict)  # of language models, for the dataset card
+    model_licenses: Mapping[str, str] = Field(default_factory=dict)  # by model that the config names, for the card
 
     @field_validator("formats")
     @classmethod

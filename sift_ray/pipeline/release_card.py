@@ -23,6 +23,14 @@ _KNOWN_LICENSES: Final = {
     "demo": "CC0 1.0 (synthetic speech)",
 }
 _OWN_LICENSE: Final = "Apache-2.0"
+_TOOL_LICENSES: Final[Mapping[str, str]] = {
+    "dnsmos": "DNSMOS, MIT",
+    "squim": "TorchAudio-SQUIM, weights CC BY 4.0",
+    "brouhaha": "Brouhaha, weights OpenRAIL as their publisher words it",
+    "viter": "viter, MIT; its models trained on these corpora",
+    "mfa": "Montreal Forced Aligner, MIT; its models as their publishers say",
+}
+"""What measures and aligns that somebody else has made; others are of this pipeline, or a checkpoint of the user's."""
 _RULERS_SHOWN: Final = 60
 
 
@@ -67,14 +75,14 @@ def _details(config: Config, record: Mapping[str, Any], first: WaveManifest, mad
         "pipeline": f"sift-ray {first.versions.get('sift-ray', '')}".strip(),
         "fingerprint": f"`{record['fingerprint']}`",
         "instructions' fingerprint": f"`{first.fingerprint}`",
-        "quality and distortion": features.quality,
-        "noise and reverberation": features.room,
+        "quality and distortion": _licensed(features.quality),
+        "noise and reverberation": _licensed(features.room),
         **{
-            f"{label.column} where the corpus gives none": label.model
+            f"{label.column} where the corpus gives none": _given(config, label.model)
             for label in features.labels
             if label.column in FROM_CORPUS
         },
-        "alignment": config.annotate.align.backend,
+        "alignment": _aligner(config),
         # (frozen bins bring their own method)
         "bins": config.bin.method if config.bin.frozen is None else f"frozen, {config.bin.frozen}",
         "left out as repeats": f"{record['repeated']:,} pairs that ask what another task asks of the same utterance",
@@ -82,6 +90,22 @@ def _details(config: Config, record: Mapping[str, Any], first: WaveManifest, mad
         "prompts and templates": f"of this version of sift-ray, {_OWN_LICENSE}"
         + (f"; prompts `{prompts}`" if files else ""),
     }
+
+
+def _licensed(tool: str) -> str:
+    return f"{tool} ({_TOOL_LICENSES[tool]})" if tool in _TOOL_LICENSES else tool
+
+
+def _given(config: Config, model: str) -> str:
+    """Return a model that the user has brought, with the licence that the user gives for it."""
+    return f"{model} ({config.release.model_licenses.get(model, 'licence ' + NOT_STATED)})"
+
+
+def _aligner(config: Config) -> str:
+    align = config.annotate.align
+    if align.backend != "ctc":
+        return _licensed(align.backend)
+    return f"ctc: {', '.join(_given(config, model) for model in sorted(set(align.models.values())))}"
 
 
 def _names(config: InstructConfig) -> list[str]:
