@@ -27,6 +27,7 @@ TEMPLATE_CPUS: Final = 0.5
 """Of a task that answers from templates."""
 WAVES_CPUS: Final = 1.05
 """Of each way through a stage: one cuts waves into pieces, and the steps that read and write take next to none."""
+_WAYS_TRIED: Final = 20_000  # of placing actors on nodes: a fraction of a second
 _ANSWER_S: Final = 30.0  # the autoscaler looks up every 5 s
 _STAGE_KEYS: Final = {
     "annotations": "annotate.decode.pool, annotate.features.pool and annotate.align.pool",
@@ -95,8 +96,8 @@ def needs(config: Config, stage: str) -> tuple[float, float]:
 def short_of(needed: Sequence[Ask], nodes: Sequence[dict[str, float]]) -> list[str]:
     """Return what nodes of these resources lack, as parts of a sentence; nothing if all may run there at once.
 
-    Sums, and how many of one kind fit on the nodes one by one, are looked at; a packing that fails though both hold
-    passes here.
+    Sums are looked at, how many of one kind fit on the nodes one by one, and last whether all find their places
+    together; where too many ways would have to be tried to know, that passes here.
     """
     lacking = []
     for name, unit in (("CPU", 0), ("GPU", 1)):
@@ -107,7 +108,41 @@ def short_of(needed: Sequence[Ask], nodes: Sequence[dict[str, float]]) -> list[s
     for ask in needed:
         if (fit := sum(ask.fit(node) for node in nodes)) < ask.count:
             lacking.append(f"nodes for {ask}, and of those the present nodes, each taken alone, hold {fit}")
+    if not lacking and _find_places(needed, nodes) is False:
+        every = "; ".join(map(str, needed))
+        lacking.append(f"nodes that hold all of these at once, which are enough in sum but cut up otherwise: {every}")
     return lacking
+
+
+def _find_places(needed: Sequence[Ask], nodes: Sequence[dict[str, float]]) -> bool | None:
+    """Return whether all actors can be spread over empty nodes at once; None where it would take too long to know."""
+    actors = [(_units(ask.gpus), _units(ask.cpus)) for ask in needed for _ in range(ask.count)]
+    actors.sort(reverse=True)  # (those that are hardest to place first)
+    free = tuple(sorted((_units(node.get("GPU", 0.0)), _units(node.get("CPU", 0.0))) for node in nodes))
+    tried: set[tuple[int, tuple[tuple[int, int], ...]]] = set()
+    ways = [(0, free)]
+    while ways:
+        placed, free = ways.pop()
+        if placed == len(actors):
+            return True
+        if (placed, free) in tried:
+            continue
+        tried.add((placed, free))
+        if len(tried) > _WAYS_TRIED:
+            return None
+        gpus, cpus = actors[placed]
+        for room in sorted(set(free), reverse=True):  # (the fullest node comes last, and is tried first)
+            if room[0] >= gpus and room[1] >= cpus:
+                rest = list(free)
+                rest.remove(room)
+                left = (room[0] - gpus, room[1] - cpus)
+                ways.append((placed + 1, tuple(sorted([*rest, left]))))
+    return False
+
+
+def _units(amount: float) -> int:
+    """Return an amount in Ray's own steps of a ten-thousandth."""
+    return round(amount * 10_000)
 
 
 def check(config: Config, stage: str, *, joined: bool) -> None:

@@ -1,5 +1,6 @@
 """The clusters, as Ray's autoscaler reads them, against the config that they are sized for."""
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,9 @@ from ray.autoscaler.v2.event_logger import AutoscalerEventLogger
 from ray.autoscaler.v2.instance_manager.config import AutoscalingConfig, NodeTypeConfig
 from ray.autoscaler.v2.scheduler import ResourceDemandScheduler, SchedulingRequest
 from ray.autoscaler.v2.utils import ResourceRequestUtil
+from typer.testing import CliRunner
 
+from sift_ray.cli import app
 from sift_ray.config import Config
 from sift_ray.config_file import load_config
 from sift_ray.config_sections import PoolConfig
@@ -142,3 +145,19 @@ def test_the_arithmetic_in_the_comments_is_right() -> None:
         assert f"{seconds / 500 / 3600:.0f} GPU-hours; on 8 GPUs {seconds / 500 / 3600 / 8:.1f} h" in text
         assert f"{engine_hours:.0f} engine-hours" in text
         assert f"on 16 engines {engine_hours / 16:.0f} h" in text
+        # (what is planned and trained before and between, the command knows)
+        wall, weekend = told_by_the_command(), 63
+        around = wall - seconds / 500 / 3600 / 8 - engine_hours / 16
+        assert f"planning requests, {around:.0f} h, in all {wall:.0f} h" in text
+        faster = wall - engine_hours / 16 + engine_hours / 20
+        assert f"there are {weekend}, so {weekend - wall:.0f} are left" in text
+        assert f"on 20 engines {weekend - faster:.0f}." in text
+
+
+def told_by_the_command() -> float:
+    """The hours of `sift-ray estimate` for the production job on as many hours of audio."""
+    hours = "en=7500,de=3000,fr=1900,it=600,es=1000"
+    production = CLUSTER.parent / "jobs/production.yaml"
+    said = CliRunner().invoke(app, ["estimate", str(production), "--hours", hours, "--json"])
+    assert said.exit_code == 0, said.output
+    return float(json.loads(said.stdout)["wall_hours"])

@@ -71,6 +71,19 @@ def test_an_actor_fits_as_often_as_its_scarcest_resource_lets_it() -> None:
         ([Ask("a", 20)], [CPU_NODE, CPU_NODE], "nodes for a: 1 with 20 CPUs, .* hold 0"),
         # enough in all and one fits, and yet not as many as must run at once
         ([Ask("a", 3, 1, 4)], [GPU_NODE, GPU_NODE, CPU_NODE], "nodes for a: 4 with 3 CPUs and 1 GPU each, .* hold 2"),
+        # enough in all, and each kind fits by itself, and yet not all together
+        (
+            [Ask("a", 3, 0, 2), Ask("b", 2)],
+            [{"CPU": 4.0}, {"CPU": 4.0}],
+            "at once, .*: a: 2 with 3 CPUs each; b: 1 with 2",
+        ),
+        ([Ask("a", 3, 0, 2), Ask("b", 1, 0, 2)], [{"CPU": 4.0}, {"CPU": 4.0}], None),
+        # a GPU's node must be kept for who needs it, and parts of nodes add up exactly
+        ([Ask("a", 4), Ask("b", 4, 1)], [GPU_NODE | {"CPU": 4.0}, {"CPU": 4.0}], None),
+        ([Ask("a", 0.1, 0, 30), Ask("b", 1)], [{"CPU": 1.0}, {"CPU": 3.0}], None),
+        ([Ask("a", 0.1, 0, 31), Ask("b", 0.9, 0, 1)], [{"CPU": 1.0}, {"CPU": 3.0}], None),
+        # first fit would put 4 and 3 of 7 on the first node, and find no room for 5 of it with 2
+        ([Ask("a", 5), Ask("b", 4), Ask("c", 3), Ask("d", 2)], [{"CPU": 7.0}, {"CPU": 7.0}], None),
     ],
 )
 def test_what_nodes_lack(needed: list[Ask], nodes: list[dict[str, float]], told: str | None) -> None:
@@ -79,6 +92,15 @@ def test_what_nodes_lack(needed: list[Ask], nodes: list[dict[str, float]], told:
         assert not lacking
     else:
         assert re.search(told, lacking)
+
+
+def test_a_packing_that_takes_too_long_to_judge_passes() -> None:
+    """Forty kinds on twenty nodes that are full to the last CPU."""
+    needed = [Ask(f"a{n}", 101 + 7 * n) for n in range(40)]
+    nodes = [{"CPU": sum(ask.cpus for ask in needed) / 20}] * 20
+    began = time.monotonic()
+    assert short_of(needed, nodes) == []
+    assert time.monotonic() - began < 30
 
 
 @pytest.fixture

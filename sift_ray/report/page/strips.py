@@ -80,11 +80,13 @@ class _Strip:
     def drawn(self, sound: Sound, f0_hz: F0, words: Sequence[Span], scale: _Scale) -> Markup:
         """Return the strip, of a clip with this F0 (Hz, 0 where there is none)."""
         step = self._px_per_s / PEAKS_PER_S
+        lines, numbers = self._grid(scale)
         parts = [
             *self._words(words),
             tag("path", d=self._wave(sound, step), class_="wave", stroke_width=1.02 * step),
-            *self._grid(scale),
+            *lines,
             tag("path", d=self._pitch(f0_hz, sound.f0_start_s, scale), class_="f0"),
+            *numbers,  # (their halo must lie over the curve, which goes through them where strips join)
         ]
         box = f"0 0 {number(_WIDTH)} {number(_HEIGHT)}"
         return tag("svg", *parts, viewBox=box, width=_WIDTH, height=_HEIGHT, class_="strip", aria_hidden="true")
@@ -126,22 +128,23 @@ class _Strip:
             for place, height in enumerate(heights)
         )
 
-    def _grid(self, scale: _Scale) -> list[Markup]:
-        drawn = []
+    def _grid(self, scale: _Scale) -> tuple[list[Markup], list[Markup]]:
+        """Return the lines of both axes, and their numbers."""
+        lines, numbers = [], []
         free = _HEIGHT  # down to where no number stands yet
         for hz in scale.lines():
             y = scale.y(hz)
-            drawn.append(tag("line", x1=0, x2=_WIDTH, y1=y, y2=y, class_="grid"))
+            lines.append(tag("line", x1=0, x2=_WIDTH, y1=y, y2=y, class_="grid"))
             if free - y >= _LINE:
-                drawn.append(tag("text", f"{hz:.0f}", x=1, y=y - 1.5, class_="hz"))
+                numbers.append(tag("text", f"{hz:.0f}", x=1, y=y - 1.5, class_="hz"))
                 free = y
         first, last = (math.ceil(round(time_s / _TICK_S, 6)) for time_s in (self._start_s, self._end_s))
         for tick in range(first, last):
             x = self._x(tick * _TICK_S)
-            drawn.append(tag("line", x1=x, x2=x, y1=_PITCH[1], y2=_PITCH[1] + 4.0, class_="tick"))
+            lines.append(tag("line", x1=x, x2=x, y1=_PITCH[1], y2=_PITCH[1] + 4.0, class_="tick"))
             if x < _WIDTH - 20.0:
-                drawn.append(tag("text", f"{tick * _TICK_S:.1f} s", x=x + 1.5, y=_HEIGHT - 5.0, class_="hz"))
-        return drawn
+                numbers.append(tag("text", f"{tick * _TICK_S:.1f} s", x=x + 1.5, y=_HEIGHT - 5.0, class_="hz"))
+        return lines, numbers
 
     def _pitch(self, f0_hz: F0, first_s: float, scale: _Scale) -> str:
         """Return the path of the F0 curve, with a gap wherever the voice pauses or has no pitch."""
