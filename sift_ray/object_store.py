@@ -28,6 +28,8 @@ _ALSO_PAID: Final = (
     "DeleteObjects",
     "UploadPart",
     "CompleteMultipartUpload",
+    "ListMultipartUploads",
+    "AbortMultipartUpload",
 )
 
 
@@ -61,6 +63,7 @@ class S3Connection:
         self._storage = (storage or StorageConfig()).resolved()
         self._client: Any = None
         self._filesystem: pafs.FileSystem | None = None
+        self._uploads_hidden = False
 
     def __getstate__(self) -> dict[str, Any]:
         # a boto3 client can't travel
@@ -152,10 +155,12 @@ class S3Connection:
         """Abort uploads in parts to `key`, or under it as a folder, that were begun and never finished.
 
         A writer that dies leaves them; they are in no listing, but cost as much as objects. Where the role may not see
-        or abort them, or the store knows no such thing, they stay, with a warning.
+        or abort them, or the store knows no such thing, they stay, with one warning for all that is asked.
         """
         from botocore.exceptions import ClientError
 
+        if self._uploads_hidden:
+            return
         try:
             for page in self.client.get_paginator("list_multipart_uploads").paginate(Bucket=bucket, Prefix=key):
                 for upload in page.get("Uploads", ()):
@@ -167,6 +172,7 @@ class S3Connection:
         except ClientError as error:
             if error.response.get("Error", {}).get("Code") not in _NOT_FOR_US:
                 raise
+            self._uploads_hidden = True
             log.warning("s3://%s/%s: unfinished uploads there are not looked for: %s", bucket, key, error)
 
 

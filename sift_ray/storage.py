@@ -69,6 +69,12 @@ class OutputRoot(Protocol):
     def delete(self, path: str) -> None:
         """Delete a file, or a folder with all under it; nothing happens where it is not there."""
 
+    def abort_uploads(self, path: str) -> None:
+        """Give up what writers that died had begun to upload to a file, or to any under a folder: `names` lacks it.
+
+        To be called only where nobody writes: an upload that is under way fails with the others.
+        """
+
 
 class LocalRoot:
     """An output root on a filesystem that all nodes share (or on the one machine there is)."""
@@ -123,6 +129,9 @@ class LocalRoot:
             shutil.rmtree(target)
         else:
             target.unlink(missing_ok=True)
+
+    def abort_uploads(self, path: str) -> None:
+        """Do nothing: a disk knows no uploads."""
 
 
 class S3Root:
@@ -194,6 +203,10 @@ class S3Root:
             answer = self.client.delete_objects(Bucket=self._bucket, Delete={"Objects": batch, "Quiet": True})
             if answer.get("Errors"):
                 raise StorageError(f"{self.uri}/{path}: could not delete: {answer['Errors'][0]}")
+
+    def abort_uploads(self, path: str) -> None:
+        """Abort uploads in parts to `path`, or under it as a folder, for one request where there are none."""
+        self._connection.abort_uploads(self._bucket, self._key(path))
 
 
 def open_root(uri: str, storage: StorageConfig | None = None) -> OutputRoot:

@@ -43,6 +43,8 @@ def test_the_root_keeps_its_promises(root, tmp_path):
         root.read("a/gone")
     assert read_json(root, "gone.json") is None
     assert (fetch_folder(root, "a/b", tmp_path / "copy") / "c.json").read_bytes() == b"{}"
+    root.abort_uploads("a")  # of finished files nothing is given up
+    assert root.names("a") == ["b", "d.txt"]
     root.delete("a")
     root.delete("a")  # where it is not there nothing happens
     assert not root.exists("a/d.txt")

@@ -1,14 +1,21 @@
+import ast
 import pickle
+import socket
 import threading
+import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import urlsplit
 
+import botocore.session
 import pytest
+from botocore import xform_name
 from botocore.awsrequest import AWSResponse
 from botocore.exceptions import ClientError
 from pydantic import ValidationError
 
+import sift_ray
 from sift_ray.config import Config
 from sift_ray.config_storage import StorageConfig
 from sift_ray.object_store import S3Connection, StoreError
@@ -53,6 +60,24 @@ def requests_of(connection, *statuses):
     connection.client.put_object(Bucket="bucket", Key="x", Body=b"data")
     list(connection.keys("bucket", "p"))
     return sent
+
+
+def operations_of_the_package():
+    """Return every operation of S3 that a line of the package asks a client for, in boto3's own name for the API."""
+    model = botocore.session.get_session().get_service_model("s3")
+    names = {xform_name(name): {name} for name in model.operation_names}
+    names |= {"download_file": {"HeadObject", "GetObject"}}
+    for transfer in ("upload_file", "upload_fileobj", "download_fileobj", "copy", "generate_presigned_url"):
+        names[transfer] = {f"({transfer}: say here what it asks for)"}
+    found = set()
+    for file in Path(sift_ray.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Attribute(ast.Attribute(attr="client") | ast.Name("client"), name) if name in names:
+                    found |= names[name]
+                case ast.Call(ast.Attribute(attr="get_paginator"), [ast.Constant(str(name))]):
+                    found |= names[name]
+    return model, found
 
 
 @contextmanager
@@ -106,6 +131,24 @@ def test_requests_are_paid_for_as_asked():
     assert header(put, "x-amz-request-payer") == header(listing, "x-amz-request-payer") == "requester"
 
 
+def test_all_that_is_asked_of_a_store_can_be_paid_for_and_what_is_written_be_encrypted():
+    model, used = operations_of_the_package()
+    assert used >= {"GetObject", "HeadObject", "PutObject", "ListObjectsV2", "DeleteObjects", "ListMultipartUploads"}
+    sent = {}
+    connection = S3Connection(StorageConfig(**HERE, encryption="AES256", request_payer=True))
+    events = connection.client.meta.events
+    for name in model.operation_names:
+        given = {}
+        events.emit(f"provide-client-params.s3.{name}", params=given, model=None, context={})
+        sent[name] = given
+    for name in used:
+        members = model.operation_model(name).input_shape.members
+        assert (sent[name].get("RequestPayer") == "requester") == ("RequestPayer" in members), name
+        assert (sent[name].get("ServerSideEncryption") == "AES256") == ("ServerSideEncryption" in members), name
+    for name, given in sent.items():  # (what an operation does not know, boto3 refuses)
+        assert given.keys() <= model.operation_model(name).input_shape.members.keys(), name
+
+
 def test_buckets_are_addressed_by_host_name_as_asked():
     storage = StorageConfig(endpoint_url="http://store.example", region="eu-west-1", path_style=False)
     put, _ = requests_of(S3Connection(storage))
@@ -139,16 +182,40 @@ def test_no_key_travels():
     assert pickle.loads(travelling).client is not None
 
 
-def test_what_pyarrow_can_not_do_goes_through_s3fs():
-    pytest.importorskip("s3fs")
-    for more in ({"encryption": "AES256"}, {"request_payer": True}):
-        assert S3Connection(StorageConfig(**HERE, **more)).filesystem.type_name == "py::fsspec+('s3', 's3a')"
-
-
 def test_without_s3fs_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "s3fs", None)
     with pytest.raises(StoreError, match=r"install sift-ray\[s3fs\]"):
         _ = S3Connection(StorageConfig(**HERE, request_payer=True)).filesystem
+
+
+def test_boto3_takes_the_times_and_certificates_of_the_config():
+    storage = StorageConfig(**HERE, connect_timeout_s=3.5, read_timeout_s=7.5, retries=4, ca_file="/ca/own.pem")
+    client = S3Connection(storage).client
+    assert (client.meta.config.connect_timeout, client.meta.config.read_timeout) == (3.5, 7.5)
+    assert client.meta.config.retries == {"total_max_attempts": 5, "mode": "standard"}
+    session = client._endpoint.http_session
+    assert (session._verify, session._timeout.connect_timeout, session._timeout.read_timeout) == (
+        "/ca/own.pem",
+        3.5,
+        7.5,
+    )
+
+
+def test_pyarrow_waits_as_long_as_the_config_says_for_a_server_that_never_answers():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        waited = [time_until_given_up(silent.getsockname()[1], seconds) for seconds in (1.0, 6.0)]
+    # (its own default is 3 s, so that neither of the two can be that)
+    assert 0.9 <= waited[0] < waited[1] - 3.0, waited
+    assert 5.9 <= waited[1] < 60.0, waited
+
+
+def time_until_given_up(port, read_timeout_s):
+    here = {"endpoint_url": f"http://127.0.0.1:{port}", "region": "eu-west-1"}
+    filesystem = S3Connection(StorageConfig(**here, retries=0, read_timeout_s=read_timeout_s)).filesystem
+    began = time.monotonic()
+    with pytest.raises(OSError, match=r"(?i)time|curl"):
+        filesystem.get_file_info("bucket/x")
+    return time.monotonic() - began
 
 
 def test_a_role_that_may_not_see_uploads_can_still_delete(caplog):
@@ -156,8 +223,9 @@ def test_a_role_that_may_not_see_uploads_can_still_delete(caplog):
     refusal = b"<Error><Code>AccessDenied</Code></Error>"
     answer = lambda request, **_: AWSResponse(request.url, 403, {}, _Body(refusal))  # noqa: E731
     connection.client.meta.events.register("before-send.s3", answer)
-    connection.abort_uploads("bucket", "wave")
-    assert "unfinished uploads there are not looked for" in caplog.text
+    for wave in ("wave=00000", "wave=00001"):
+        connection.abort_uploads("bucket", wave)
+    assert caplog.text.count("unfinished uploads there are not looked for") == 1
 
 
 def test_encryption_is_not_silently_left_out_elsewhere():

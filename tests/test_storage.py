@@ -66,6 +66,8 @@ def test_put_read_list_delete(tmp_path: Path) -> None:
     assert root.names("a") == ["b", "d.txt"]
     assert root.exists("a/d.txt")
     assert not root.exists("a/b")
+    root.abort_uploads("a")  # of finished files nothing is given up
+    assert root.names("a") == ["b", "d.txt"]
     root.delete("a/b")
     root.delete("a/gone")
     assert root.names("a") == ["d.txt"]

@@ -7,12 +7,13 @@ texts of single clips are no tables: they may be hundreds of thousands, and are 
 from __future__ import annotations
 
 import hashlib
+import io
 import logging
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import BinaryIO, Final, NamedTuple, cast
+from typing import Final, NamedTuple, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
@@ -101,4 +102,4 @@ def _digest(address: str, connection: S3Connection) -> str:
         with Path(address).open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     with connection.filesystem.open_input_file(address.removeprefix("s3://")) as stream:
-        return hashlib.file_digest(cast(BinaryIO, stream), "sha256").hexdigest()
+        return hashlib.file_digest(cast(io.BufferedReader, stream), "sha256").hexdigest()

@@ -80,6 +80,9 @@ def run_waves(
             yield manifest
     if unfinished:
         session.ensure(stage.name)
+        # (of a wave that was ended in its first file there may be uploads, and no folder to be deleted)
+        session.check()
+        root.abort_uploads(stage.name)
         begun = set(root.names(stage.name))
         for wave in unfinished:
             folder = wave_folder(stage.name, wave)
@@ -203,6 +206,8 @@ class _Run:
         )
         with where(self._stage.name, wave):
             self._check()
+            # all of the wave is written: what is still under way is of attempts that were given up
+            self._root.abort_uploads(folder)
             for stray in sorted(set(self._root.names(folder)) - {file.name for file in manifest.files}):
                 self._root.delete(f"{folder}/{stray}")
             write_manifest(self._root, manifest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -64,7 +65,23 @@ def render(summary: Summary, console: Console) -> None:
         total = sum(summary.release["rows"].values())
         forms = " and ".join(_FORMS[form] for form in summary.release["ingredients"]["release"]["formats"])
         console.print(f"{total:,} samples as {forms} in {summary.output}/release", soft_wrap=True)
+        for line in _left_apart(summary.release):
+            console.print(line, soft_wrap=True)
     console.print(_whose(summary), soft_wrap=True, highlight=False, markup=False, end="")
+
+
+def _left_apart(release: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what a release keeps apart and leaves out; nothing of what an older version did not record."""
+    if "held_out" in release:
+        # (where nobody is known to speak, no speakers were looked for)
+        known = {kind: of for kind, of in sorted(release["held_out"].items(), reverse=True) if any(of.values())}
+        parts = [f"{count:,} {kind}s of {split}" for kind, of in known.items() for split, count in of.items()]
+        if parts:
+            yield f"no {' or '.join(known)} in two splits: {', '.join(parts)} held out"
+        else:
+            yield "nothing held out"
+    if repeated := release.get("repeated"):
+        yield f"{repeated:,} pairs left out, as another task asks the same"
 
 
 def _whose(summary: Summary) -> str:

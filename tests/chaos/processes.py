@@ -10,6 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 _IDLE = ("ray::IDLE", "ray::DashboardAgent", "ray::RuntimeEnvAgent", "ray::RuntimeEnvSetup")
+MAP_WORKERS = ("MapWorker", "_MapWorker")
+WORKING_ACTORS = (*MAP_WORKERS, "GroupWriters")
+"""Classes of the job's actors that hold rows."""
+WATCHING_ACTORS = ("RowCounter", "WaveGate")
+"""Those of the job that hold none: it goes on without the one, and the other stays on the driver's node."""
 _RAYS_OWN_ACTORS = ("ActorLocationTracker", "_AutoscalingCoordinatorActor", "_StatsActor", "JobSupervisor")
 _STOPPED_S = 5.0
 
@@ -47,14 +52,21 @@ def runs_task(name: str) -> bool:
 
 
 def runs_actor(name: str) -> bool:
-    """Whether a process of this title is an actor of the job (Ray's own actors are none)."""
-    return _is_actor(name) and not any(own in name for own in _RAYS_OWN_ACTORS)
+    """Whether a process of this title is an actor that works on rows of the job."""
+    return _is_one_of(name, WORKING_ACTORS)
+
+
+def runs_map_worker(name: str) -> bool:
+    """Whether a process of this title is an actor of a pool, which Ray Data restarts."""
+    return _is_one_of(name, MAP_WORKERS)
 
 
 def _is_actor(name: str) -> bool:
-    return name.startswith(("ray::MapWorker", "ray::_MapWorker", "ray::RowCounter")) or any(
-        own in name for own in _RAYS_OWN_ACTORS
-    )
+    return _is_one_of(name, (*WORKING_ACTORS, *WATCHING_ACTORS)) or any(own in name for own in _RAYS_OWN_ACTORS)
+
+
+def _is_one_of(name: str, classes: Iterable[str]) -> bool:
+    return name.startswith(tuple(f"ray::{one}" for one in classes))
 
 
 def freeze(pid: int) -> None:

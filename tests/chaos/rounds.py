@@ -30,6 +30,8 @@ _AWAY_S: Final = (2.0, 40.0)
 _NODE_LATE_S: Final = (0.0, 20.0)
 _SHARES: Final = (0.0, 0.1, 0.2)
 _HOURS: Final = (-2.0, 0.0, 2.0)
+_WITH_ACTORS: Final = (("plan", "after"), ("annotate", "before"), ("annotate", "after"), ("release", "before"))
+"""Moments with actors at work at them, or soon after; a strike that waits for ever holds up those behind it."""
 
 
 @dataclass(frozen=True)
@@ -131,16 +133,20 @@ def _kinds(
     where = f"{edge} a mark of {stage}"
     kinds: list[Callable[[], list[Strike]]] = [
         lambda: [KillDriver(f"driver killed {where}", moment)],
-        lambda: [KillWorker(f"worker killed {where}", moment, dice=dice)],
-        lambda: [KillWorker(f"worker segfaults {where}", moment, number=SIGSEGV, dice=dice)],
-        lambda: [KillWorker(f"actor killed {where}", moment, runs_actor, dice=dice)],
-        lambda: [
-            KillNode(f"node killed {where}", moment, arena.head),
-            AddNode("node added", any_time, arena.head, NODE_CPUS, dice.uniform(*_NODE_LATE_S)),
-        ],
         lambda: [JumpClock(f"clock set {where}", moment, arena.clock, 3600 * dice.choice(_HOURS))],
         lambda: [Twin(f"started a second time {where}", moment)],
     ]
+    if (stage, edge) != ("plan", "before"):  # (the driver plans by itself)
+        kinds += [
+            lambda: [KillWorker(f"worker killed {where}", moment, dice=dice)],
+            lambda: [KillWorker(f"worker segfaults {where}", moment, number=SIGSEGV, dice=dice)],
+            lambda: [
+                KillNode(f"node killed {where}", moment, arena.head),
+                AddNode("node added", any_time, arena.head, NODE_CPUS, dice.uniform(*_NODE_LATE_S)),
+            ],
+        ]
+    if (stage, edge) in _WITH_ACTORS:
+        kinds.append(lambda: [KillWorker(f"actor killed {where}", moment, runs_actor, dice=dice)])
     if in_store:
         kinds.append(lambda: [StoreAway(f"store away {where}", moment, arena.proxy, dice.uniform(*_AWAY_S))])
     return kinds

@@ -30,8 +30,10 @@ def test_the_examples_pass_the_verifier(task, language, form):
     facts = [Fact(*fact) for fact in prompts._json_block(task, language, f"{form}_facts")]
     focused = form == "one" or task == CONTROLLABLE
     focus = prompts._json_block(task, language, f"{form}_focus") if focused else ()
+    assert isinstance(pairs, dict) if form == "one" else len(pairs) > 1
+    seen = Duplicates()
     for pair in [pairs] if isinstance(pairs, dict) else pairs:
-        verdict = verify(task, language, pair["q"], pair["a"], facts, focus, Duplicates())
+        verdict = verify(task, language, pair["q"], pair["a"], facts, focus, seen)
         assert verdict.accepted, (verdict.reason, verdict.detail, pair)
 
 

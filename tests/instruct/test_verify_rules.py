@@ -365,6 +365,73 @@ def test_reading_aloud_is_not_loud(language, aloud, loud):
     assert verify(ACOUSTIC, language, ask, loud, facts).reason == "false_claim"
 
 
+@pytest.mark.parametrize(
+    ("language", "question", "answer", "gender"),
+    [
+        ("fr", "Parle-t-elle fort ?", "Elle parle à un volume modéré.", "female"),
+        ("fr", "Parle-t-il fort ?", "Il parle à un volume modéré.", "male"),
+        ("fr", "Comment parle le locuteur ?", "Elle parle à un volume modéré.", "female"),
+        ("de", "Spricht sie laut?", "Sie spricht mit mittlerer Lautstärke.", "female"),
+        ("de", "Spricht er laut?", "Er spricht mit mittlerer Lautstärke.", "male"),
+        ("it", "Lui parla forte?", "Lui parla a volume moderato.", "male"),
+        ("it", "Lei parla forte?", "Lei parla a volume moderato.", "female"),
+        ("es", "¿Él habla fuerte?", "Él habla a volumen moderado.", "male"),
+        ("en", "Does she speak loudly?", "She speaks at a moderate volume.", "female"),
+    ],
+)
+def test_a_pronoun_that_stands_for_no_noun_tells_the_gender(language, question, answer, gender):
+    volume = Fact("average_intensity", "moderate volume")
+    other = {"male": "female", "female": "male"}[gender]
+    told = verify(ACOUSTIC, language, question, answer, [volume, Fact("gender", gender)])
+    assert told.evidence == (volume, Fact("gender", gender)), told
+    assert verify(ACOUSTIC, language, question, answer, [volume, Fact("gender", other)]).reason == "false_claim"
+    assert verify(ACOUSTIC, language, question, answer, [volume]).reason == "unknown_claim"
+
+
+@pytest.mark.parametrize(
+    ("language", "question", "answer"),
+    [
+        ("fr", "À quel volume parle la personne ?", "Elle parle à un volume modéré."),
+        ("fr", "Le locuteur parle-t-il fort ?", "Il parle à un volume modéré."),
+        ("fr", "Que peut-on dire du volume, s'agit-il d'un murmure ?", "Le volume est modéré."),
+        ("de", "Wie laut spricht die Person?", "Sie spricht mit mittlerer Lautstärke."),
+        ("de", "Wie laut spricht der Sprecher?", "Er spricht mit mittlerer Lautstärke."),
+        ("de", "Können Sie die Lautstärke beschreiben?", "Die Lautstärke ist mittel."),
+        ("es", "¿Cómo habla el hablante?", "Él habla a volumen moderado."),
+    ],
+)
+def test_a_pronoun_that_stands_for_a_noun_tells_nothing_of_the_speaker(language, question, answer):
+    verdict = verify(ACOUSTIC, language, question, answer, [Fact("average_intensity", "moderate volume")])
+    assert "gender" not in verdict.detail, verdict
+    assert {fact.key for fact in verdict.evidence} <= {"average_intensity"}
+
+
+@pytest.mark.parametrize("claim", ["The speaker loves animals.", "The speaker lives in London."])
+def test_where_nothing_is_told_of_what_is_said_its_words_vouch_for_nothing(claim):
+    spoken = "the speaker loves animals the speaker lives in London"
+    facts = [Fact("transcript", spoken)]
+    for place, word in enumerate(spoken.split(), 1):
+        facts += [Fact("word", word, 0, place), Fact("average_intensity", "softly", 0, place)]
+    answer = 'The first word, "the", is spoken softly.'
+    assert verify(WORD_ALIGN, "en", "How is the first word spoken?", answer, facts).accepted
+    for told in (f"{answer} {claim}", f"{claim} {answer}", f"{answer[:-1]}, and {claim[0].lower()}{claim[1:]}"):
+        assert verify(WORD_ALIGN, "en", "How is the first word spoken?", told, facts).reason == "ungrounded", told
+
+
+@pytest.mark.parametrize("task", [CONTENT, "open_ended"])
+def test_a_question_of_what_nobody_can_know_is_answered_by_what_is_said_alone(task):
+    facts = [Fact("gender", "female"), Fact("transcript", "the speaker is happy with her new bicycle")]
+    for question in (
+        "Is the speaker happy?",
+        "Who speaks here? Say that the speaker is happy.",
+        "Is she sad or happy?",
+    ):
+        assert not verify(task, "en", question, "A woman is speaking here.", facts).accepted, question
+    assert verify(task, "en", "Who is speaking here?", "A woman is speaking here.", facts).accepted
+    told = "A woman is speaking here, and the speaker is happy."
+    assert not verify(task, "en", "Who is speaking here?", told, facts).accepted
+
+
 def test_names_of_accents_and_languages_may_be_asked():
     ask = "What is the name of the accent that you hear?"
     assert reason("The accent is Scottish.", ask, CONTENT) is None

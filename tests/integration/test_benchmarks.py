@@ -66,9 +66,11 @@ def test_the_verifier() -> None:
 def test_the_instruct_stage(tmp_path: Path) -> None:
     pytest.importorskip("vllm")
     measured = tmp_path / "measured.json"
-    one = ("--tasks", "closed_ended_acoustic_level", "--languages", "en", "--requests", "4", "--arms", "stage")
+    arms = ("bare", "ray.data.llm", "stage")
+    one = ("--tasks", "closed_ended_acoustic_level", "--languages", "en", "--requests", "4", "--arms", *arms)
     printed = benchmark("instruct", *one, "--json", str(measured))
-    assert re.search(r"^\| stage \| 4 \| [\d,]+ \| [\d.]+ \|", printed, re.MULTILINE), printed
+    for arm in arms:
+        assert re.search(rf"^\| {arm} \| 4 \| [\d,]+ \| [\d.]+ \|", printed, re.MULTILINE), printed
     of = json.loads(measured.read_text("utf-8"))["tasks"]["stage"]["closed_ended_acoustic_level"]
     assert of["requests"] == 4
     assert of["accepted"] <= 4

@@ -19,7 +19,7 @@ from ..chaos.cluster import NODE_CPUS, chaos_cluster
 from ..chaos.content import content_by_id, paths_of
 from ..chaos.job import job_config
 from ..chaos.moments import STAGES, after_mark, any_time, before_mark
-from ..chaos.processes import runs_actor
+from ..chaos.processes import runs_map_worker
 from ..chaos.rounds import build_on, compare, undisturbed
 from ..chaos.small_disk import NoSmallDiskError, small_disk
 from ..chaos.strikes import AddNode, FillDisk, JumpClock, KillDriver, KillNode, KillWorker, StoreAway, Twin
@@ -91,7 +91,7 @@ def test_workers_actors_and_nodes_are_lost_and_the_clock_jumps(
     binned, instructed = after_mark("bin"), after_mark("instruct")
     strikes: list[Strike] = [
         KillWorker("a decoder segfaults", planned, lambda name: "decode_piece" in name, signal.SIGSEGV),
-        KillWorker("an actor killed in annotate", planned, runs_actor),
+        KillWorker("an actor killed in annotate", planned, runs_map_worker),
         JumpClock("two hours forward", annotating, clock, 7200.0),
         KillNode("a node killed in annotate", annotated, head),
         AddNode("a node added late", any_time, head, NODE_CPUS),

@@ -1,6 +1,8 @@
 """The release on a real local Ray: what it holds, that it is the same every time, and never half of one."""
 
 import errno
+import io
+import json
 import os
 import shutil
 from collections import Counter
@@ -9,6 +11,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
+from rich.console import Console
 
 from sift_ray.config import Config
 from sift_ray.pipeline.build import forget
@@ -18,6 +21,7 @@ from sift_ray.pipeline.session import RaySession
 from sift_ray.pipeline.waves import LostRowsError, StaleOutputError
 from sift_ray.release.held_out import LeakError
 from sift_ray.release.versions import pointed_at
+from sift_ray.report.summary import render, summarise
 from sift_ray.storage import LocalRoot, StorageError, read_json
 
 from ..release.instruction_waves import config_of, put_wave, wave_of, write_instructions
@@ -112,7 +116,9 @@ def test_datasets_loads_both_formats_by_config_and_split(
     release = Path(config.output) / "release"
     rows = rows_of(Path(config.output) / record["folders"]["parquet"])
     keys = ["id", "messages", "task", "data_source"]
-    for task in ("closed_ended_comparison", "controllable_generation"):
+    tasks = {row["task"] for row in rows}
+    assert len(tasks) == 5
+    for task in sorted(tasks):
         for split, name in (("train", "train"), ("dev", "validation"), ("test", "EvalSIFT")):
             expected = [row for row in rows if (row["task"], row["split"]) == (task, split)]
             assert expected
@@ -128,6 +134,76 @@ def test_datasets_loads_both_formats_by_config_and_split(
         str(Path(config.output) / record["folders"]["jsonl"]), "open_ended", cache_dir=str(tmp_path)
     )
     assert set(own) == {"train", "validation", "EvalSIFT"}
+
+
+def audio_first(user: list[Any], assistant: list[Any], audios: int) -> tuple[list[str], str, str]:
+    """Return the audios' paths, the question and the answer of a task whose audio comes first."""
+    *heard, asked = user
+    assert len(heard) == audios
+    assert all(part["text"] is None for part in heard)
+    assert asked["audio_path"] is None
+    [said] = assistant
+    assert said["audio_path"] is None
+    return [part["audio_path"] for part in heard], asked["text"], said["text"]
+
+
+def test_a_reader_that_knows_only_the_published_layout_takes_every_file(
+    plain: tuple[Config, Plan, dict[str, Any]],
+) -> None:
+    """Written as a user would: files by their folders, lines of JSON, audio by the stem of its path."""
+    config, _, record = plain
+    top = Path(config.output) / record["folders"]["jsonl"]
+    languages, files = set(), 0
+    taken: Counter[str] = Counter()
+    for place, below, names in os.walk(top):
+        folder = Path(place)
+        if below:
+            assert names == (["README.md"] if folder == top else [])
+            continue
+        split, *of, language = folder.relative_to(top).parts
+        languages.add(language)
+        assert names
+        assert all(name.endswith(".jsonl") for name in names)
+        if language != "en":
+            continue
+        task = "_".join(of)
+        for name in names:
+            files += 1
+            with (folder / name).open(encoding="utf-8") as lines:
+                rows = [json.loads(line) for line in lines]
+            for row in rows:
+                assert list(row) == ["id", "messages", "task", "data_source"]
+                assert row["task"] == task
+                assert row["data_source"] == "demo_en"
+                user, assistant = row["messages"]
+                assert (user["role"], assistant["role"]) == ("user", "assistant")
+                for part in (*user["content"], *assistant["content"]):
+                    assert set(part) == {"text", "audio_path"}
+                if task == "controllable_generation":
+                    [asked], [made] = user["content"], assistant["content"]
+                    assert asked["text"].startswith("What of ")
+                    assert (asked["audio_path"], made["text"]) == (None, None)
+                    paths = [made["audio_path"]]
+                else:
+                    two = task == "closed_ended_comparison"
+                    paths, question, answer = audio_first(user["content"], assistant["content"], 2 if two else 1)
+                    assert question.startswith("What of ")
+                    assert answer.endswith(", naïvely.\n")
+                stems = [Path(path).stem for path in paths]
+                if task == "closed_ended_comparison":
+                    first, second = row["id"].removeprefix("comparison_").split("__")
+                    assert stems == [first, second]
+                    assert first != second
+                else:
+                    assert stems == [row["id"]]
+            taken[f"{split}/{task}"] += len(rows)
+    assert languages == {"en", "de"}
+    folders = {"train": "train", "dev": "dev", "test": "EvalSIFT"}
+    expected = {label.removesuffix("/en"): count for label, count in record["rows"].items() if label.endswith("/en")}
+    assert taken == {
+        f"{folders[split]}/{task}": n for label, n in expected.items() for split, task in [label.split("/")]
+    }
+    assert files == len(taken) == 3 * 5
 
 
 def test_quotas_hold_and_keep_to_what_was_there(plain: tuple[Config, Plan, dict[str, Any]], tmp_path: Path) -> None:
@@ -303,7 +379,10 @@ def test_a_folder_of_somebody_else_is_left_alone(tmp_path: Path) -> None:
     assert root.read("release/mine.txt") == b"x"
 
 
-def test_a_question_that_two_tasks_ask_of_an_utterance_stands_once(tmp_path: Path) -> None:
+def test_a_question_that_two_tasks_ask_of_an_utterance_stands_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
     instructions, annotations = wave_of(0, UTTERANCES, ("en", "de"))
     for row in instructions:
         for place, one in enumerate(row["pairs"]):
@@ -327,3 +406,17 @@ def test_a_question_that_two_tasks_ask_of_an_utterance_stands_once(tmp_path: Pat
     assert every - samples == {f"{row['unit_id']:016x}-open_ended-0" for row in annotations}
     assert samples < every
     assert (record["accepted"], record["repeated"]) == (len(samples), UTTERANCES)
+    # what is kept apart and what is left out is told while it is written, and by `status` after it
+    assert f"release: {UTTERANCES} pairs are left out, as another task asks the same" in caplog.messages
+    held = "10 audios in dev, 10 audios in test, 3 speakers in dev, 3 speakers in test"
+    assert f"release: {held}; no other split holds any of them" in caplog.messages
+    console = Console(width=200, file=io.StringIO())
+    render(summarise(LocalRoot(tmp_path)), console)
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    place = lines.index(f"{len(samples):,} samples as Parquet in {tmp_path}/release")
+    assert lines[place + 1 : place + 3] == [
+        "no speaker or audio in two splits: 3 speakers of dev, 3 speakers of test, 10 audios of dev, 10 audios of test "
+        "held out",
+        f"{UTTERANCES} pairs left out, as another task asks the same",
+    ]

@@ -2,6 +2,7 @@ import json
 import os
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
@@ -114,6 +115,39 @@ def test_complete_is_every_wave_of_every_stage_and_a_release(root: LocalRoot) ->
     assert told["mix"]["open_ended"]["accepted"] == 8
     assert [row["rung"] for row in told["yields"]] == ["first", "retry", "template"]
     assert "8 samples as Parquet and JSON lines in" in printed(root)
+
+
+def told_below(root: LocalRoot, **record: Any) -> list[str]:
+    """The lines under that of the samples, where `release.json` holds this beside what every version put there."""
+    there = {"complete": True, "rows": {"train/open_ended/de": 8}, "ingredients": {"release": {"formats": ["parquet"]}}}
+    put_json(root, "release.json", there | record)
+    _, samples, below = printed(root).partition(f"8 samples as Parquet in {root.uri}/release\n")
+    assert samples
+    return below.splitlines()[:-1]  # (the last says that the job is not complete)
+
+
+def test_what_a_release_keeps_apart_is_told(root: LocalRoot) -> None:
+    held = {"audio": {"dev": 4, "test": 1000}, "speaker": {"dev": 2, "test": 3}}
+    assert told_below(root, held_out=held, repeated=1234) == [
+        "no speaker or audio in two splits: 2 speakers of dev, 3 speakers of test, 4 audios of dev, 1,000 audios of "
+        "test held out",
+        "1,234 pairs left out, as another task asks the same",
+    ]
+
+
+@pytest.mark.parametrize("speakers", [{}, {"test": 0}])
+def test_speakers_that_nobody_knows_are_not_told_to_be_apart(root: LocalRoot, speakers: dict[str, int]) -> None:
+    held = {"audio": {"test": 7}, "speaker": speakers}
+    assert told_below(root, held_out=held, repeated=0) == ["no audio in two splits: 7 audios of test held out"]
+
+
+def test_a_release_of_one_split_holds_nothing_out(root: LocalRoot) -> None:
+    assert told_below(root, held_out={"audio": {}, "speaker": {}}) == ["nothing held out"]
+
+
+def test_of_what_an_older_version_did_not_record_nothing_is_told(root: LocalRoot) -> None:
+    assert told_below(root) == []
+    assert told_below(root, repeated=3) == ["3 pairs left out, as another task asks the same"]
 
 
 def test_what_is_left_goes_by_the_rate_of_the_finished_waves(root: LocalRoot) -> None:

@@ -22,6 +22,7 @@ from sift_ray.instruct.writer import TemplateWriter
 from sift_ray.metadata.bins import build_rulers
 from sift_ray.metadata.bins_file import write_bins
 from sift_ray.metadata.rulers import Rulers
+from sift_ray.pipeline.counts import count_annotations, count_instructions
 from sift_ray.release.layout import shard_path
 from sift_ray.release.samples import samples_of
 from sift_ray.schema import ANNOTATIONS, INSTRUCTIONS, RELEASE, TASKS, conform
@@ -42,16 +43,21 @@ EACH = 20  # utterances of a language
 KEYS = ("id", "messages", "task", "data_source")
 
 
-def write_job(folder: Path) -> Path:
-    """Write annotations, bins, instructions and a release (Parquet) into a folder that is not there yet; return it."""
-    rows = list(_utterances())
+def write_job(folder: Path, audio: str = "/audio/{name}.flac") -> Path:
+    """Write annotations, bins, instructions and a release (Parquet) into a folder that is not there yet; return it.
+
+    Args:
+        folder: of the job.
+        audio: where each utterance's audio lies, by its `name`, or by its `number`: from 0 to `len(TALKS) * EACH` - 1.
+    """
+    rows = list(_utterances(audio))
     annotations = conform(pa.Table.from_pylist(rows, ANNOTATIONS), ANNOTATIONS)
     rulers = build_rulers(lambda: [annotations], BinConfig(min_count=5))
     root = LocalRoot(folder)
-    write_wave(root, "annotations", 0, rows, ANNOTATIONS)
+    write_wave(root, "annotations", 0, rows, ANNOTATIONS, count_annotations(annotations))
     root.put("bins.json", write_bins(rulers).encode())
     instructions = asyncio.run(_answered(annotations, rulers))
-    write_wave(root, "instructions", 0, instructions.to_pylist(), INSTRUCTIONS)
+    write_wave(root, "instructions", 0, instructions.to_pylist(), INSTRUCTIONS, count_instructions(instructions))
     for task in pc.unique(instructions["task"]).to_pylist():
         samples = samples_of(instructions.filter(pc.equal(instructions["task"], task)), task)
         for group in samples.group_by(["split", "language"]).aggregate([]).to_pylist():
@@ -71,7 +77,7 @@ async def _answered(annotations: pa.Table, rulers: Rulers) -> pa.Table:
     return conform(pa.Table.from_pylist(rows, INSTRUCTIONS), INSTRUCTIONS)
 
 
-def _utterances() -> Iterator[Row]:
+def _utterances(audio: str) -> Iterator[Row]:
     random = np.random.default_rng(5)
     for language in TALKS:
         for number in range(EACH):
@@ -96,7 +102,7 @@ def _utterances() -> Iterator[Row]:
                 "gender": ("female", "male")[speaker % 2],
                 "age": ("teens", "forties")[number % 2],
                 "transcript": " ".join(words),
-                "audio_uri": f"/audio/{names[corpus]}.flac",
+                "audio_uri": audio.format(name=names[corpus], number=TALKS.index(language) * EACH + number),
                 "duration_s": 3.0,
                 "status": "ok",
                 "pitch_median_hz": random.normal(160, 20),

@@ -19,6 +19,7 @@ from sift_ray.validate.run import Validation, validate
 from .small_job import Row, answer, copied, edit, publish, question
 
 ACOUSTIC = "closed_ended/acoustic_level"
+COMPARISON = "closed_ended/comparison"
 Change = Callable[[list[Row]], list[Row] | None]
 
 
@@ -299,6 +300,25 @@ def test_one_text_of_another_language_is_a_warning(release: Path) -> None:
     assert (breach.severity, breach.count) == (Severity.WARNING, 1)
 
 
+def test_a_file_most_of_whose_texts_are_in_no_language_is_noted(corner: Path) -> None:
+    file = first(corner, "train", ACOUSTIC, "en")
+    rows = pq.read_metadata(file).num_rows
+    assert rows > 10
+
+    def mumbled(count: int) -> list[Finding]:
+        def change(rows: list[Row]) -> None:
+            for number, row in enumerate(rows[:count]):
+                question(row)["text"], answer(row)["text"] = f"Qzrk vlompt {number}?", "Brxz gnuff wqaz trelk."
+
+        edit(file, change)
+        return [breach for breach in found_in(corner).findings if breach.rule.startswith("language_")]
+
+    assert mumbled(rows // 2) == []
+    [breach] = mumbled(rows // 2 + 1)
+    assert (breach.rule, breach.severity, breach.count) == ("language_unclear", Severity.NOTE, rows // 2 + 1)
+    assert [(e.file, e.row) for e in breach.examples[:2]] == [(str(file.relative_to(corner)), n) for n in (1, 2)]
+
+
 def test_a_file_that_is_cut_off_is_found_and_the_others_are_read(corner: Path) -> None:
     file = first(corner, "train", ACOUSTIC, "en")
     before = found_in(corner).rows
@@ -379,6 +399,94 @@ def test_tasks_and_labels_out_of_balance_are_warned_of(release: Path) -> None:
     assert finding(validation, "task_balance").severity is Severity.WARNING
     assert finding(validation, "answer_balance").examples[0].file == "test/closed_ended_acoustic_level/fr"
     assert finding(validation, "duplicate_row").count == 499
+
+
+@pytest.mark.parametrize(
+    ("split", "rule", "severity"),
+    [("train", "label_balance_training", Severity.NOTE), ("EvalSIFT", "label_balance", Severity.WARNING)],
+)
+def test_a_label_is_weighed_in_its_split(release: Path, split: str, rule: str, severity: Severity) -> None:
+    folder = release.with_name("weighed")
+    file = folder / split / ACOUSTIC / "en/part-00000.parquet"
+    shutil.copytree(first(release, split, ACOUSTIC, "en").parent, file.parent)
+
+    def spread(most: int) -> list[Finding]:
+        facts = [("clean", 5)] * most + [("noisy", 1)] * (200 - most)
+
+        def change(rows: list[Row]) -> list[Row]:
+            place = {"key": "noise_level", "audio": 0, "position": 0}
+            return [{**rows[0], "evidence": [{**place, "value": label, "ordinal": o}]} for label, o in facts]
+
+        edit(file, change)
+        return [breach for breach in found_in(folder).findings if breach.rule.startswith("label_balance")]
+
+    # seven labels: halfway between a seventh and all of it are 114.3 of 200
+    assert spread(114) == []
+    [breach] = spread(115)
+    assert (breach.rule, breach.severity, breach.count) == (rule, severity, 1)
+    [example] = breach.examples
+    assert example.file == {"train": "train", "EvalSIFT": "test"}[split]
+    assert example.detail == "57% of 200 noise_level are 'clean'"
+
+
+def test_a_task_that_outweighs_all_others_of_its_split_is_warned_of(release: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "weighed"
+
+    def weighed(**counts: int) -> list[Finding]:
+        shutil.rmtree(folder, ignore_errors=True)
+        for task, count in counts.items():
+            file = first(release, "train", f"closed_ended/{task}", "en")
+            copy = folder / file.relative_to(release)
+            shutil.copytree(file.parent, copy.parent)
+            edit(copy, lambda rows, count=count: [rows[0]] * count)  # type: ignore[misc]
+        return [breach for breach in found_in(folder).findings if breach.rule == "task_balance"]
+
+    assert weighed(acoustic_level=13, content_level=75, comparison=12) == []
+    assert weighed(acoustic_level=10, content_level=90) == []
+    assert weighed(acoustic_level=4, content_level=40, comparison=4) == []
+    [breach] = weighed(acoustic_level=12, content_level=76, comparison=12)
+    assert (breach.severity, breach.count) == (Severity.WARNING, 1)
+    [example] = breach.examples
+    assert (example.file, example.row) == ("train", None)
+    assert example.detail == "closed_ended_content_level is 76% of 100 rows"
+
+
+def test_tasks_of_a_benchmark_that_are_not_as_large_as_each_other_are_warned_of(release: Path) -> None:
+    edit(first(release, "EvalSIFT", ACOUSTIC, "fr"), lambda rows: [rows[0]] * 60)
+    breach = finding(found_in(release), "task_balance")
+    assert breach.count == 1
+    [example] = breach.examples
+    assert example.file == "test/*/fr"
+    assert example.detail.startswith("60 rows of closed_ended_acoustic_level, ")
+
+
+def audio_parts(row: Row) -> list[Row]:
+    return [part for message in row["messages"] for part in message["content"] if part["audio_path"] is not None]
+
+
+@pytest.mark.parametrize(
+    ("task", "place"), [(ACOUSTIC, 0), ("controllable_generation", 0), (COMPARISON, 0), (COMPARISON, 1)]
+)
+def test_a_path_bears_the_id_or_is_where_the_audio_lay(good_job: Path, tmp_path: Path, task: str, place: int) -> None:
+    folder = tmp_path / "at_addresses"
+    shutil.copytree(good_job / "release/train" / task / "en", folder / "train" / task / "en")
+    file = first(folder, "train", task, "en")
+
+    def moved(rows: list[Row]) -> None:
+        for row in rows:
+            row["audio_uris"] = [f"/store/{name}/sound.flac" for name in row["utterance_ids"]]
+            for part, uri in zip(audio_parts(row), row["audio_uris"], strict=True):
+                part["audio_path"] = uri
+
+    edit(file, moved)
+    assert found_in(folder).findings == ()
+    elsewhere = "/store/somebody else/sound.flac"
+    edit(file, lambda rows: audio_parts(rows[2])[place].update(audio_path=elsewhere))
+    [breach] = found_in(folder).findings
+    assert (breach.rule, breach.severity, breach.count) == ("id_stem", Severity.ERROR, 1)
+    [example] = breach.examples
+    assert (example.file, example.row) == (str(file.relative_to(folder)), 3)
+    assert repr(elsewhere) in example.detail
 
 
 def test_a_name_may_have_spaces_but_must_be_one_of_a_file(corner: Path) -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from sift_ray.instruct.verify import content, faithful, resting, roles, telling, wording
+from sift_ray.instruct.verify import content, faithful, pronouns, resting, roles, telling, wording
 from sift_ray.instruct.verify.assertions import (
     ACOUSTIC,
     COMPARISON,
     CONTENT,
     OPEN,
+    WORD_ALIGN,
     asked_of,
     check,
     refs_of,
@@ -73,7 +74,7 @@ def check_answer(
     content.check_said(said_text, said_reading, said_run, words, known)
     content.check_languages(said_reading)
     if free:
-        telling.check_introduced(said_reading, asked_reading, said_run)
+        telling.check_introduced(said_reading, asked_reading, said_run, words, known, described=task == OPEN)
         telling.check_denied(said_reading, words, known)
         roles.check_roles(said_reading, asked_reading, words, known)
     if task == CONTENT and all(fact.key != "transcript" for fact in evidence):
@@ -82,7 +83,7 @@ def check_answer(
         evidence += telling.check_speakers(
             said_reading, refs_of(task, said_reading, known)[0], asked.refs, words, known
         )
-    allowed = known.phonemes if task == ACOUSTIC else known.written
+    allowed = known.phonemes if task in (ACOUSTIC, WORD_ALIGN, COMPARISON) else known.written
     if not is_polar(asked_reading, words):
         allowed |= set(asked_text.words)  # (what is asked for by yes or no is not vouched for by asking)
     wording.check_familiar(said_reading, words, allowed, _LIMITS.get(task, wording.CLOSED).strange)
@@ -96,7 +97,7 @@ def check_answer(
     resting.check_tells(task, asked_reading, evidence, known)
     if free:
         faithful.check_faithful(said_reading, asked_reading, words, known, described=task == OPEN)
-    return evidence + _words_named((asked_reading, said_reading), evidence, known)
+    return evidence + _told_aside(task, asked_reading, said_reading, evidence, known)
 
 
 def _hinted(question: Reading) -> frozenset[str]:
@@ -123,6 +124,14 @@ def _leading(text: Text, words: Lexicon) -> _Leading:
                 return _Leading(frozenset(range(hit.start, hit.end)), affirmed=kind == "affirm")
             break
     return _Leading(frozenset(), affirmed=False)
+
+
+def _told_aside(task: str, asked: Reading, said: Reading, evidence: Sequence[Fact], known: Known) -> list[Fact]:
+    """Return what a pair tells that is no answer: the gender, by a pronoun, and the words that it names."""
+    named = _words_named((asked, said), evidence, known)
+    if task == COMPARISON or any(fact.key == "transcript" for fact in evidence):
+        return named  # (a pronoun may stand for one of the other audio, or that is spoken of)
+    return named + pronouns.told_by_pronouns(asked.text, said.text, known)
 
 
 def _words_named(readings: Sequence[Reading], evidence: Sequence[Fact], known: Known) -> list[Fact]:

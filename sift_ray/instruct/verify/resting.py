@@ -48,6 +48,9 @@ def check_tells(task: str, question: Reading, evidence: Sequence[Fact], known: K
     told, topics = {fact.key for fact in evidence}, wanted(question)
     if asks_reason(question) and "transcript" not in told:
         raise Refused("off_topic", "asked for a reason, which nothing but what is said could tell")
+    for hit in question.with_kind("unknowable"):
+        if "transcript" not in told:
+            raise Refused("off_topic", f"asked of {question.words(hit)!r}, which nothing but what is said could tell")
     if task not in (ACOUSTIC, CONTENT) or is_polar(question, words):
         return
     granted = presumed_keys(question) - topics

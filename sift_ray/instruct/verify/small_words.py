@@ -112,6 +112,29 @@ class Roles(_Part):
     contracted: Words = frozenset()
 
 
+class Pronouns(_Part):
+    """Pronouns that tell what a speaker is, where they can stand for nothing else.
+
+    None in a language where they always do, for then they are in the phrase dictionary.
+
+    Attributes:
+        female, male: pronouns of one person.
+        female_articles, male_articles: and other words that a noun of that gender may follow.
+        idle: near these a pronoun is impersonal, or stands for several.
+    """
+
+    female: Words = frozenset()
+    male: Words = frozenset()
+    female_articles: Words = frozenset()
+    male_articles: Words = frozenset()
+    idle: Words = frozenset()
+
+    @functools.cached_property
+    def either(self) -> frozenset[str]:
+        """All the pronouns."""
+        return self.female | self.male
+
+
 class Speakers(_Part):
     """Words that tell of one speaker before the other (`turns`), or maybe of the later one first (`backwards`)."""
 
@@ -132,6 +155,7 @@ class SmallWords(_Part):
     language: str
     excerpts: Excerpts
     roles: Roles
+    pronouns: Pronouns = Pronouns()
     speakers: Speakers
     questions: Questions
 

@@ -8,7 +8,7 @@ from typing import Final
 from sift_ray.instruct.verify.claims import Reading, loose_tokens
 from sift_ray.instruct.verify.known import Known, Place
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon
-from sift_ray.instruct.verify.question import wanted
+from sift_ray.instruct.verify.question import asks_place_or_time, is_polar, wanted
 from sift_ray.instruct.verify.references import Ref
 from sift_ray.instruct.verify.small_words import small_words
 from sift_ray.instruct.verify.text import Token
@@ -127,26 +127,50 @@ def _telling_sentences(reading: Reading) -> frozenset[int]:
     )
 
 
-def check_introduced(reading: Reading, question: Reading, said: Collection[int]) -> None:
-    """Refuse a sentence made of a transcript's words that does not say so, unless it is asked what is said.
+def check_introduced(
+    reading: Reading, question: Reading, said: Collection[int], words: Lexicon, known: Known, *, described: bool
+) -> None:
+    """Refuse what is made of a transcript's words and does not say so, unless it is asked what is said.
 
-    "She is happy." may well be said; beside "She speaks slowly." it passes for a claim about who says it.
+    "She is happy" may well be said; beside "She speaks slowly" it passes for a claim about who says it. It is looked
+    for in each clause, or in each sentence where a question may well be about what is said: "He speaks of the market,
+    which closes at noon."
 
     Args:
         reading: the answer.
         question: what it answers.
         said: the places of its unquoted words that repeat a transcript.
+        words: the language's.
+        known: the facts.
+        described: whether the question is one that invites to describe a recording.
 
     Raises:
         Refused: `unknown_claim`.
     """
-    if not said or wanted(question) <= {"transcript"}:
+    if not said:
         return
-    introduced = _telling_sentences(reading)
-    own = {token.sentence for index, token in enumerate(reading.text.tokens) if index not in said or token.quote >= 0}
+    topics = wanted(question)
+    if topics <= {"transcript"} and (
+        asks_place_or_time(question)
+        or asks_what_is_said(question, words, known)
+        or (question.with_kind("unknowable") and not is_polar(question, words))
+    ):
+        return
+    by_clause = described or bool(topics)
+    excerpts = small_words(reading.language).excerpts
+    tells = excerpts.telling - excerpts.talking
+    own: set[int] = set()
+    introduced = set(_telling_sentences(reading))
+    for index, token in enumerate(reading.text.tokens):
+        if index in said and token.quote < 0:
+            continue
+        if token.text in tells:
+            introduced.add(token.sentence)
+        if token.quote >= 0 or not (by_clause and token.text in words.function_words):
+            own.add(token.clause if by_clause else token.sentence)
     for index in sorted(said):
         token = reading.text.tokens[index]
-        if token.sentence not in introduced | own:
+        if token.sentence not in introduced and (token.clause if by_clause else token.sentence) not in own:
             raise Refused("unknown_claim", f"{token.raw!r} … is said in the audio, and told as if it were known of it")
 
 
