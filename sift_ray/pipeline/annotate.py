@@ -16,6 +16,7 @@ import ray.data
 
 from sift_ray.config import Config, DecodeConfig
 from sift_ray.config_storage import StorageConfig
+from sift_ray.job_log import where
 from sift_ray.pipeline.align_models import fingerprints
 from sift_ray.pipeline.annotate_actors import Aligning, Measuring
 from sift_ray.pipeline.decoding import decode_batch, read_blocks
@@ -76,7 +77,9 @@ def decode_piece(piece: pa.Table, config: DecodeConfig, storage: StorageConfig) 
     """Decode a piece of a wave in batches; see `decode_batch`."""
     wave, rows = open_piece(piece)
     for start in range(0, rows.num_rows, config.pool.batch_rows):
-        yield of_wave(wave, decode_batch(rows.slice(start, config.pool.batch_rows), config, storage))
+        with where("annotations", wave):
+            decoded = decode_batch(rows.slice(start, config.pool.batch_rows), config, storage)
+        yield of_wave(wave, decoded)
 
 
 class AligningWaves(Aligning):

@@ -28,6 +28,7 @@ from sift_ray.instruct.prompts import PromptError, check_prompts, judge_hash, pr
 from sift_ray.instruct.templates import templates, templates_hash
 from sift_ray.instruct.unanswerable import unanswerable_hash
 from sift_ray.instruct.verify.small_words import small_words_hash
+from sift_ray.job_log import where
 from sift_ray.metadata.accents import accents_file
 from sift_ray.metadata.phrases import phrase_file
 from sift_ray.metadata.rulers import Rulers
@@ -213,7 +214,8 @@ def answer_from_templates(piece: pa.Table, config: InstructConfig, progress: Pro
     async def answer() -> list[dict[str, Any]]:
         return [await answered(request, writer, None, config) for request in requests]
 
-    table, rows = table_of(requests, asyncio.run(answer()), writer)
+    with where("instructions", wave):
+        table, rows = table_of(requests, asyncio.run(answer()), writer)
     progress.add(len(rows))
     metrics.count_requests(rows, config.judge_of)
     return of_wave(wave, table)
@@ -268,7 +270,8 @@ class Answering:
             return result
 
         try:
-            answers = await asyncio.gather(*map(answer, requests))
+            with where("instructions", wave):
+                answers = await asyncio.gather(*map(answer, requests))
         except EngineDied as error:
             # a retry would reach this dead engine again: leave, so that Ray puts a fresh actor in our place
             log.error("the engine died, its actor leaves: %s", error)

@@ -15,10 +15,14 @@ from sift_ray.audio.decode import DecodedClip
 from sift_ray.config import DecodeConfig
 from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora.audio_uri import AudioUri, block_of
+from sift_ray.pipeline.annotate import decode_piece
 from sift_ray.pipeline.decoding import address_order, decode_batch, read_blocks
 from sift_ray.pipeline.parquet_files import write_parquet
+from sift_ray.pipeline.wave_pieces import piece_of
 from sift_ray.schema import UTTERANCES, conform
 from sift_ray.storage import LocalRoot
+
+from .json_lines import json_lines
 
 addresses = st.lists(
     st.one_of(
@@ -122,9 +126,12 @@ def test_what_no_decoder_should_raise_costs_its_clip_alone(clips: list[str], mon
 
     real = decoding.decode
     monkeypatch.setattr(decoding, "decode", decode)
-    batch = decode_batch(utterances(clips[:2]), DecodeConfig(), StorageConfig())
+    with json_lines("sift_ray.pipeline.decoding") as lines:
+        (batch,) = decode_piece(piece_of(3, utterances(clips[:2])), DecodeConfig(), StorageConfig())
     assert batch["reject_reason"].to_pylist() == [None, "decoder_error"]
     assert "OverflowError: cannot convert" in batch["reject_detail"][1].as_py()
+    (line,) = lines()
+    assert (line["stage"], line["wave"], line["unit_id"]) == ("decode", 3, 1)
 
 
 HANGING = """

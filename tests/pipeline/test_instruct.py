@@ -9,16 +9,17 @@ import pytest
 
 from sift_ray.config_file import parse_config
 from sift_ray.config_instruct import InstructConfig
-from sift_ray.instruct import prompts, templates
+from sift_ray.instruct import ladder, prompts, templates
 from sift_ray.instruct.engine import EngineStartError
 from sift_ray.instruct.prompts import PromptError, judge_hash
 from sift_ray.instruct.requests import ACOUSTIC, OPEN_ENDED, Request
 from sift_ray.metadata.record import Fact
-from sift_ray.pipeline.instruct import Answering, data_file_hashes, run_instruct
+from sift_ray.pipeline.instruct import Answering, answer_from_templates, data_file_hashes, run_instruct
 from sift_ray.pipeline.wave_pieces import WAVE, piece_of
 from sift_ray.schema import INSTRUCTIONS, LANGUAGES, REQUESTS, TASKS
 
 from ..instruct.chat_server import ChatServer, chat, error, serving
+from .json_lines import json_lines
 
 WAVE_OF_ALL = 7
 ANSWER = json.dumps({"q": "How fast does this person speak?", "a": "The person speaks very slowly."})
@@ -101,6 +102,24 @@ def test_engines_start_once_and_not_before_they_are_needed() -> None:
     probe, *others = [asked["messages"][-1]["content"] for asked in server.asked]
     assert probe not in others
     assert len(server.keys) == 4  # (and one look at what is served)
+
+
+@pytest.mark.parametrize("templates_alone", [True, False])
+def test_a_fault_is_logged_with_its_wave_and_unit(monkeypatch: pytest.MonkeyPatch, templates_alone: bool) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise RuntimeError("the transcript is quoted here")
+
+    monkeypatch.setattr(ladder, "parse_pairs", broken)
+    batch = pa.Table.from_pylist([request(41).to_row()], schema=REQUESTS)
+    with json_lines("sift_ray.instruct.ladder") as lines, serving("writer") as server:
+        server.always = chat(ANSWER)
+        if templates_alone:
+            answer_from_templates(piece_of(WAVE_OF_ALL, batch), InstructConfig(), Counted())  # type: ignore[arg-type]
+        else:
+            answered(answering(server, Counted()), request(41))
+    (line,) = lines()
+    assert (line["stage"], line["wave"], line["unit_id"]) == ("instruct", WAVE_OF_ALL, 41)
+    assert "the transcript" not in json.dumps(line)
 
 
 def test_a_server_that_is_not_there_stops_the_job_with_a_sentence() -> None:
