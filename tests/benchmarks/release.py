@@ -5,9 +5,9 @@
 Synthetic instructions come in waves of 20,000 requests with up to three accepted pairs each, and one refused: five
 languages, six tasks, one request in fifty of dev and of test. Each number of samples is released in a process of its
 own, with Ray as a job starts it (before the clock is), and written by one process with pyarrow alone: the same tables
-in the same order, row groups and compression, read back wave by wave outside the clock. CPU seconds and
-the greatest memory are those of the processes that are there at the end: writers, which have left by then, are not
-among them.
+in the same order, row groups and compression, read back wave by wave outside the clock. CPU seconds are those of the
+processes that are there at the end: writers, which have left by then, are not among them. Memory is the greatest that
+was read of the driver and of any one worker, writers among them, every two seconds while the release ran.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -34,12 +33,14 @@ from sift_ray.config import Config
 from sift_ray.pipeline.plan import Plan
 from sift_ray.schema import INSTRUCTIONS, LANGUAGES, PAIR, TASKS
 from sift_ray.storage import LocalRoot, ShardInfo, WaveManifest, write_manifest
+from tests.benchmarks.process_memory import DRIVER, WORKER, peaks_while
 
 WAVE_REQUESTS = 20_000
 PAIRS = 4  # of a request; the last is refused
 KINDS = tuple(task for task in TASKS if task != "closed_ended_word_align_numeric")
 WORDS = np.array([f"w{number:x}" for number in np.random.default_rng(0).integers(16, 2**20, 5_000)])
 LABELS = ("very low pitch", "quite low pitch", "moderate pitch", "quite high pitch", "very high pitch")
+MIB = 2**20
 FULL, QUICK = (500_000, 5_000_000), (60_000,)
 
 
@@ -161,17 +162,16 @@ def stage(root: LocalRoot, plan: Plan) -> dict[str, float]:
         ray.get([_warm.remote() for _ in range(4)])
         used = _cpu_of_children(os.getpid())
         began = time.monotonic()
-        record = run_release(session, config, root, plan)
+        with peaks_while(os.getpid()) as peaks:
+            record = run_release(session, config, root, plan)
         seconds = time.monotonic() - began
         used = _cpu_of_children(os.getpid()) - used
-        peaks = _peaks_of_children(os.getpid())
-    driver = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {
         "samples": float(sum(record["rows"].values())),
         "seconds": seconds,
         "cpu_s": used,
-        "driver_mib": driver,
-        "worker_mib": max(peaks, default=0.0),
+        "driver_mib": peaks[DRIVER] / MIB,
+        "worker_mib": peaks[WORKER] / MIB,
         "files": float(record["files"]["parquet"]["files"]),
         "largest_mb": record["files"]["parquet"]["largest_bytes"] / 1e6,
         "total_mb": record["files"]["parquet"]["bytes"] / 1e6,
@@ -230,19 +230,6 @@ def _cpu_of_children(process: int) -> float:
         except OSError:
             continue
     return ticks / os.sysconf("SC_CLK_TCK")
-
-
-def _peaks_of_children(process: int) -> list[float]:
-    """Return the greatest memory that each worker of Ray ever held of its own, in MiB; the object store's is shared."""
-    peaks = []
-    for one in _descendants(process):
-        try:
-            told = Path(f"/proc/{one}/status").read_text()
-        except OSError:
-            continue
-        if "ray::" in Path(f"/proc/{one}/cmdline").read_text():
-            peaks.append(int(told.split("VmHWM:")[1].split()[0]) / 1024)
-    return peaks
 
 
 def _alone(*arguments: str) -> dict[str, float]:
