@@ -93,6 +93,7 @@ def run_plan(config: Config, root: OutputRoot) -> Plan:
         # of a plan that was not finished nothing is kept: it may have failed for the very config that was mended since
         if name.startswith("wave=") or name == STAGE_RECORD:
             root.delete(f"{stage.name}/{name}")
+    root.abort_uploads(stage.name)
     check_ingredients(root, stage)
     with tempfile.TemporaryDirectory(prefix="sift-ray-plan-") as scratch:
         draft = Draft(config, Path(scratch))
