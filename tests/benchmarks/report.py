@@ -86,6 +86,7 @@ def instructions_of(annotations: pa.Table, number: int) -> pa.Table:
         "generator": pa.array(["a-model"] * pairs),
         "attempt": pa.array(np.zeros(pairs, np.int8)),
         "score": pa.nulls(pairs, pa.float32()),
+        "asked": pa.array(random.integers(-(2**62), 2**62, pairs), mask=refused),
     }
     columns: dict[str, Any] = {name: annotations[name] for name in ("unit_id", "language", "split", "data_source")} | {
         "task": pa.array(TASKS).take(pa.array(random.integers(0, len(TASKS), rows))),

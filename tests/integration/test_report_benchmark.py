@@ -20,4 +20,4 @@ def test_the_benchmark_of_the_report_runs(tmp_path: Path) -> None:
     assert re.search(r"^20,000 utterances and requests: [\d.]+ s .* [\d.]+ MB, \d+ MiB", done.stdout), done.stdout
     assert page.read_text(encoding="utf-8").count("<audio") > 30
     # most of a page is clips and drawings of samples, of which more rows bring no more
-    assert page.stat().st_size < 20e6
+    assert page.stat().st_size < 20e6, done.stdout
