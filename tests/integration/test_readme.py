@@ -198,7 +198,7 @@ def test_what_is_shown_of_the_demo_is_of_its_whole_output() -> None:
 
 def test_the_estimate_is_what_the_command_says() -> None:
     (words,) = (words for words in command_lines() if "estimate" in words)
-    said = CliRunner().invoke(app, words[1:])
+    said = CliRunner().invoke(app, words[1:], env={"COLUMNS": "110"})  # (as wide as without a terminal)
     assert said.exit_code == 0, said.output
     (core_hours, gpu_hours, hours, dollars, model) = re.findall(
         r"(\S+) core-hours, (\S+) GPU-hours and (\S+) hours.*?the (\S+) dollars.*?takes (\S+)\.\s",
