@@ -1,46 +1,50 @@
 """Which tables a plan was read from, and whether they still say the same.
 
-A table is a text file with a line for each of many utterances: a TSV, transcripts, a manifest. Audio, shards and the
-texts of single clips are no tables: they may be hundreds of thousands, and are read where they are needed.
+A table is a text file with a line for each of many utterances: TSV, JSON lines, transcripts. Audio, Parquet, shards
+and the texts of single clips are not looked at: they may be hundreds of thousands.
 """
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import io
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Final, NamedTuple, cast
+from typing import Any, BinaryIO, Final, NamedTuple, cast
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from sift_ray.object_store import S3Connection, split_s3
+from sift_ray.object_store import S3Connection, StoreError, split_s3
 
 log = logging.getLogger(__name__)
 
-_NOTED: Final[ContextVar[dict[str, None] | None]] = ContextVar("tables read", default=None)
-_GONE: Final = frozenset({"404", "NoSuchKey", "NotFound"})
+_READ: Final = 1 << 20
 
 
 class TableMark(NamedTuple):
     """What a table was like.
 
     Attributes:
-        stamp: bytes and time of change, or entity tag: as long as these are the same, the table is.
-        sha256: of its bytes, which a copy elsewhere shares.
+        stamp: bytes and time of change, or entity tag, before it was read: while these are the same, the table is.
+        sha256: of its bytes, unpacked, as they were read, which a copy elsewhere shares; empty where it was not read
+            to its end.
     """
 
     stamp: str
     sha256: str
 
 
+_NOTED: Final[ContextVar[dict[str, TableMark] | None]] = ContextVar("tables read", default=None)
+
+
 @contextmanager
-def noting() -> Iterator[dict[str, None]]:
-    """Gather the addresses of tables that are read in the block, in this thread."""
-    noted: dict[str, None] = {}
+def noting() -> Iterator[dict[str, TableMark]]:
+    """Gather the marks of the tables that are read in the block, in this thread, by address."""
+    noted: dict[str, TableMark] = {}
     token = _NOTED.set(noted)
     try:
         yield noted
@@ -48,58 +52,110 @@ def noting() -> Iterator[dict[str, None]]:
         _NOTED.reset(token)
 
 
-def note(address: str) -> None:
-    """Remember a table that is being read: an absolute path or `s3://bucket/key`."""
-    noted = _NOTED.get()
-    if noted is not None:
-        noted[address] = None
+@contextmanager
+def noted(address: str, stream: BinaryIO, connection: S3Connection | None) -> Iterator[BinaryIO]:
+    """Give a table's stream to be read; where tables are noted, its mark is kept once the block is left.
 
-
-def marks(addresses: Iterable[str], connection: S3Connection) -> dict[str, TableMark]:
-    """Return the mark of each table, all of which are there.
-
-    Raises:
-        OSError: one can't be read.
+    Args:
+        address: the table's path as the config leads to it, links not resolved, or `s3://bucket/key`.
+        stream: its bytes, unpacked.
+        connection: the object store, for `s3://`.
     """
-    return {address: TableMark(_stamp(address, connection), _digest(address, connection)) for address in addresses}
+    found = _NOTED.get()
+    if found is None:
+        yield stream
+        return
+    try:
+        stamp = _stamp(address, connection)
+    except (OSError, BotoCoreError, ClientError) as error:  # (what can be read, and says nothing of itself)
+        log.debug("%s has no stamp: %s", address, error)
+        stamp = ""
+    hashing = _Hashing(stream)
+    yield cast(BinaryIO, io.BufferedReader(hashing, _READ))
+    found[address] = TableMark(stamp, hashing.digest())
 
 
 def changed(then: Mapping[str, TableMark], connection: S3Connection) -> list[str]:
     """Return what has changed since the marks were taken, a sentence a table.
 
-    A corpus that can't be reached from here (its folder or bucket) is not looked at: nothing that is left to do may
-    need it.
+    A table that is gone or out of reach is warned of: nothing that is left to do may need it.
     """
     found = []
+    away: dict[str, int] = {}
     for address, mark in then.items():
+        store = address.split("/", 3)[2] if address.startswith("s3://") else ""
+        if store in away:
+            away[store] += 1
+            continue
         try:
-            if _stamp(address, connection) != mark.stamp and _digest(address, connection) != mark.sha256:
-                found.append(f"{address}: it says something else now")
+            same = _stamp(address, connection) == mark.stamp or _digest(address, connection) == mark.sha256
         except FileNotFoundError:
-            if address.startswith("s3://") or Path(address).parent.is_dir():
-                found.append(f"{address}: it is gone")
-        except (OSError, BotoCoreError, ClientError) as error:
-            log.info("%s can't be reached, so nobody can tell whether it is as it was planned: %s", address, error)
+            log.warning("%s is not there any more; what was planned from it stays planned", address)
+        except (OSError, BotoCoreError, ClientError, StoreError) as error:
+            log.warning("%s can't be read, so nobody can tell whether it is as it was planned: %s", address, error)
+            if store:
+                away[store] = 0  # (each try may take a minute)
+        else:
+            if not same:
+                found.append(f"{address}: it says something else now")
+    for store, tables in away.items():
+        if tables:
+            log.warning("s3://%s: %d more tables are not looked at", store, tables)
     return found
 
 
-def _stamp(address: str, connection: S3Connection) -> str:
-    if not address.startswith("s3://"):
+class _Hashing(io.RawIOBase):
+    """Passes bytes on and hashes them."""
+
+    def __init__(self, inner: BinaryIO) -> None:
+        self._inner = inner
+        self._hash = hashlib.sha256()
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self._inner.read(len(buffer))
+        buffer[: len(data)] = data
+        self._hash.update(data)
+        self._ended = not data
+        return len(data)
+
+    def digest(self) -> str:
+        """Return the digest of all bytes; empty where not all were read."""
+        return self._hash.hexdigest() if self._ended else ""
+
+
+def _stamp(address: str, connection: S3Connection | None) -> str:
+    if connection is None or not address.startswith("s3://"):
         status = Path(address).stat()
         return f"{status.st_size} {status.st_mtime_ns}"
     bucket, key = split_s3(address)
     try:
         answer = connection.client.head_object(Bucket=bucket, Key=key)
     except ClientError as error:
-        if error.response.get("Error", {}).get("Code") in _GONE:
+        if error.response.get("Error", {}).get("Code") in ("404", "NoSuchKey", "NotFound"):
             raise FileNotFoundError(address) from error
         raise
     return f"{answer['ContentLength']} {answer['ETag']}"
 
 
 def _digest(address: str, connection: S3Connection) -> str:
+    found = hashlib.sha256()
+    with _opened(address, connection) as raw, unpacked(raw, address) as stream:
+        while data := stream.read(_READ):
+            found.update(data)
+    return found.hexdigest()
+
+
+def _opened(address: str, connection: S3Connection) -> BinaryIO:
     if not address.startswith("s3://"):
-        with Path(address).open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    with connection.filesystem.open_input_file(address.removeprefix("s3://")) as stream:
-        return hashlib.file_digest(cast(io.BufferedReader, stream), "sha256").hexdigest()
+        return Path(address).open("rb")
+    path = address.removeprefix("s3://")
+    return cast(BinaryIO, connection.filesystem.open_input_stream(path, buffer_size=_READ))
+
+
+def unpacked(raw: BinaryIO, path: str) -> BinaryIO:
+    """Return the bytes of a file whose name may end in `.gz`."""
+    return gzip.GzipFile(fileobj=raw) if path.lower().endswith(".gz") else raw  # type: ignore[return-value]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gzip
 import io
 import os
 import stat
@@ -17,7 +16,7 @@ from posixpath import normpath
 from typing import BinaryIO, Final, Protocol
 
 from sift_ray.corpora.storage_errors import raise_if_storage_failed
-from sift_ray.corpora.tables_read import note
+from sift_ray.corpora.tables_read import noted, unpacked
 from sift_ray.corpora.utterance import CorpusError
 from sift_ray.object_store import S3Connection, split_s3
 
@@ -36,9 +35,15 @@ class Tree(Protocol):
     uri: str
     """Absolute local path with links resolved, or `s3://bucket/prefix`; without a slash at its end."""
 
+    connection: S3Connection | None
+    """The object store that it lies in."""
+
     @property
     def name(self) -> str:
         """The folder's own name, as it was given."""
+
+    def address(self, path: str) -> str:
+        """Return the address of a file as the folder's was given: links are not resolved, nothing is looked at."""
 
     def folders(self, path: str = "") -> list[str]:
         """Return the sorted names of the folders directly under `path`; empty where it is not there."""
@@ -83,7 +88,10 @@ class LocalTree:
     Files of a snapshot in a Hugging Face cache are links to `blobs/` beside `snapshots/`: these may be followed.
     """
 
-    def __init__(self, path: str | Path, blobs: str | None = None) -> None:
+    connection: S3Connection | None = None
+
+    def __init__(self, path: str | Path, blobs: str | None = None, given: str | None = None) -> None:
+        self._given = Path(given or path).absolute()
         self._name = Path(path).absolute().name
         self.uri = os.path.realpath(path)
         self._blobs = blobs or _blobs_of(Path(self.uri))
@@ -94,6 +102,10 @@ class LocalTree:
     def name(self) -> str:
         """The folder's own name, as it was given."""
         return self._name
+
+    def address(self, path: str) -> str:
+        """Return the path of a file below the folder's own, as it was given."""
+        return str(self._given / path)
 
     def folders(self, path: str = "") -> list[str]:
         """Return the names of folders."""
@@ -127,7 +139,7 @@ class LocalTree:
     def folder(self, path: str) -> Tree | None:
         """Return a folder as a tree."""
         target = Path(self._join(path))
-        return LocalTree(target, self._blobs) if target.is_dir() else None
+        return LocalTree(target, self._blobs, self.address(path)) if target.is_dir() else None
 
     def locate(self, path: str) -> str:
         """Return the address of a file under this folder."""
@@ -198,40 +210,43 @@ class S3Tree:
         self._bucket, self._prefix = split_s3(uri)
         self.uri = uri.rstrip("/")
         self._root = normpath(self.uri.removeprefix("s3://"))
-        self._connection = connection
+        self.connection: S3Connection | None = connection
+        self._store = connection
 
     @property
     def name(self) -> str:
         """The last part of the address."""
         return self.uri.rpartition("/")[2]
 
+    def address(self, path: str) -> str:
+        """Return the address of an object."""
+        return self.locate(path)
+
     def folders(self, path: str = "") -> list[str]:
         """Return the names of folders."""
-        return self._connection.names(self._bucket, self._key(path))[1]
+        return self._store.names(self._bucket, self._key(path))[1]
 
     def files(self, path: str = "") -> list[str]:
         """Return the names of objects."""
-        return self._connection.names(self._bucket, self._key(path))[0]
+        return self._store.names(self._bucket, self._key(path))[0]
 
     def walk(self, suffixes: tuple[str, ...], path: str = "") -> list[str]:
         """Return the paths of objects."""
         start = f"{self._key(path)}/".lstrip("/")
         above = len(f"{self._prefix}/") if self._prefix else 0
-        return sorted(
-            key[above:] for key, _ in self._connection.keys(self._bucket, start) if key.lower().endswith(suffixes)
-        )
+        return sorted(key[above:] for key, _ in self._store.keys(self._bucket, start) if key.lower().endswith(suffixes))
 
     def has(self, path: str) -> bool:
         """Whether an object of exactly this key is there."""
         key = self._key(path)
-        return any(name == key for name, _ in self._connection.keys(self._bucket, key, limit=1))
+        return any(name == key for name, _ in self._store.keys(self._bucket, key, limit=1))
 
     def folder(self, path: str) -> Tree | None:
         """Return a folder as a tree; one without an object in it is not there."""
         start = f"{self._key(path)}/".lstrip("/")
-        if not any(self._connection.keys(self._bucket, start, limit=1)):
+        if not any(self._store.keys(self._bucket, start, limit=1)):
             return None
-        return S3Tree(f"s3://{self._bucket}/{start}", self._connection)
+        return S3Tree(f"s3://{self._bucket}/{start}", self._store)
 
     def locate(self, path: str) -> str:
         """Return `s3://bucket/key` of an object under this folder; whether it is there is not asked."""
@@ -246,7 +261,7 @@ class S3Tree:
 
     def open(self, path: str) -> BinaryIO:
         """Open an object; what is read comes in ranges of a megabyte."""
-        stream = self._connection.filesystem.open_input_file(self.locate(path).removeprefix("s3://"))
+        stream = self._store.filesystem.open_input_file(self.locate(path).removeprefix("s3://"))
         return io.BufferedReader(stream, _READ_AHEAD)
 
     def _key(self, path: str) -> str:
@@ -318,8 +333,11 @@ def text_lines(tree: Tree, path: str) -> Iterator[tuple[int, str]]:
     """
     where = f"{tree.uri}/{path}"
     try:
-        note(tree.locate(path))
-        with tree.open(path) as raw, _unpacked(raw, path) as stream:
+        with (
+            tree.open(path) as raw,
+            unpacked(raw, path) as plain,
+            noted(tree.address(path), plain, tree.connection) as stream,
+        ):
             lines = io.TextIOWrapper(stream, "utf-8-sig", errors="surrogateescape", newline="\n")
             for number, line in enumerate(lines, 1):
                 if number == 1 and line.startswith(_UTF_16):
@@ -329,10 +347,6 @@ def text_lines(tree: Tree, path: str) -> Iterator[tuple[int, str]]:
         raise CorpusError(f"{where}: {error}") from error
     except (OSError, EOFError, zlib.error) as error:
         raise CorpusError(f"{where}: {error}; the corpus is incomplete") from error
-
-
-def _unpacked(raw: BinaryIO, path: str) -> BinaryIO:
-    return gzip.GzipFile(fileobj=raw) if path.lower().endswith(".gz") else raw  # type: ignore[return-value]
 
 
 def read_many(tree: Tree, paths: Iterable[str], threads: int) -> Iterator[bytes | OSError | OutsideRootError | None]:

@@ -123,7 +123,9 @@ def check_plan(config: Config, root: OutputRoot) -> None:
     check_ingredients(root, plan_stage(config))
     tables = (read_json(root, PLAN_NAME) or {}).get("tables", {})  # (plans of older versions have none)
     marked = {address: TableMark(*mark) for address, mark in tables.items()}
-    if found := changed(marked, S3Connection(config.reading_from)):
+    # (a store that is away is found out in seconds: the plan stands without it)
+    store = S3Connection(config.reading_from.model_copy(update={"retries": 2}))
+    if found := changed(marked, store):
         told = "\n  ".join(found)
         raise StaleOutputError(
             f"plan: the corpora are not as they were when {root.uri} was planned. Changed:\n  {told}\n"

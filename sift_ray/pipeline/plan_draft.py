@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from sift_ray.config import Config, DemoConfig
 from sift_ray.corpora import Reading, read_corpus
-from sift_ray.corpora.tables_read import TableMark, marks, noting
+from sift_ray.corpora.tables_read import TableMark, noting
 from sift_ray.pipeline.plan_rows import ORDER, SPOOLED, spooled
 from sift_ray.pipeline.plan_rules import HeldOutSpeakers, HourLimits, LeftOut, PlanError, RepeatedIds
 from sift_ray.pipeline.spool import SortedSpool
@@ -77,7 +77,7 @@ class Draft:
 
     def table_marks(self) -> dict[str, TableMark]:
         """Return the marks of the tables that the rows were read from, by address."""
-        return marks(self._tables_read, self._reading.connection)
+        return self._tables_read
 
     @property
     def left_out(self) -> dict[tuple[str, str], LeftOut]:
