@@ -106,6 +106,14 @@ class Lease:
         found = self._read()
         if found is None or found.get("holder") != self._me["holder"]:
             self._lost = self._lost or ("is gone" if found is None else f"was taken by {_name(found)}")
+        self.raise_if_lost()
+
+    def raise_if_lost(self) -> None:
+        """Do as `check` by what was last seen, without asking the store.
+
+        Raises:
+            LeaseError: another has it, or it is gone.
+        """
         if self._lost:
             raise LeaseError(
                 f"{self._root.uri}: this job's lease {self._lost}, so it stops. What it had marked as done stays done; "

@@ -155,9 +155,10 @@ class S3Connection:
         """Abort uploads in parts to `key`, or under it as a folder, that were begun and never finished.
 
         A writer that dies leaves them; they are in no listing, but cost as much as objects. Where the role may not see
-        or abort them, or the store knows no such thing, they stay, with one warning for all that is asked.
+        or abort them, or the store knows no such thing, they stay, with one warning for all that is asked; where the
+        store fails, they stay until the next time. (MinIO lists them by their whole key alone, and drops them itself.)
         """
-        from botocore.exceptions import ClientError
+        from botocore.exceptions import BotoCoreError, ClientError
 
         if self._uploads_hidden:
             return
@@ -169,10 +170,10 @@ class S3Connection:
                             self.client.abort_multipart_upload(
                                 Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]
                             )
-        except ClientError as error:
-            if error.response.get("Error", {}).get("Code") not in _NOT_FOR_US:
-                raise
-            self._uploads_hidden = True
+        except (ClientError, BotoCoreError) as error:
+            # (tidying up: it must not cost a wave that is written)
+            told = getattr(error, "response", {}).get("Error", {}).get("Code")
+            self._uploads_hidden = told in _NOT_FOR_US
             log.warning("s3://%s/%s: unfinished uploads there are not looked for: %s", bucket, key, error)
 
 

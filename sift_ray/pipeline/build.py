@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sift_ray.config import Config
-from sift_ray.lease import Lease, LeaseError
+from sift_ray.lease import Lease
 from sift_ray.pipeline.align_models import ensure_models, planned_languages, train_models
 from sift_ray.pipeline.annotate import run_annotate
 from sift_ray.pipeline.bin import BINS_NAME, load_rulers, run_bin
@@ -41,18 +41,8 @@ def _job(config: Config, *, whole: bool = False) -> Iterator[tuple[OutputRoot, R
         try:
             yield root, session
         except KeyboardInterrupt:
-            _raise_if_lost(lease)
+            lease.raise_if_lost()  # (then it was no wish to stop, and there is nothing to go on from)
             raise
-
-
-def _raise_if_lost(lease: Lease) -> None:
-    """Raise LeaseError after an interruption that was no wish to stop, and leaves nothing to go on from."""
-    try:
-        lease.check()
-    except LeaseError:
-        raise
-    except Exception as error:  # (the store does not answer: then somebody did wish to stop)
-        log.debug("whether the lease is held could not be seen: %s", error)
 
 
 def plan(config: Config) -> None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 import ray.data
+import yaml
 from pydantic import ValidationError
 
 from sift_ray.config import Config
@@ -93,18 +94,20 @@ def run_instruct(
 
 
 def check_texts(config: InstructConfig) -> None:
-    """Read every file that the config's requests are written from, before a model is loaded or a node is paid for.
+    """Read the templates and render the prompts that the config needs, before a model is loaded or a node paid for.
 
     Raises:
-        PromptError: a file of prompts or templates is missing, or has a placeholder that nothing fills.
+        PromptError: one is missing, is not of its form, or has a placeholder that nothing fills.
     """
     asked = [task for task in TASKS if config.task(task).fraction > 0.0]
     for language in LANGUAGES:
         try:
             templates(language)
         except ValidationError as error:
-            where, what = error.errors()[0]["loc"], error.errors()[0]["msg"]
-            raise PromptError(f"templates/{language}.yaml, {'.'.join(map(str, where))}: {what}") from error
+            at, what = error.errors()[0]["loc"], error.errors()[0]["msg"]
+            raise PromptError(f"templates/{language}.yaml, {'.'.join(map(str, at))}: {what}") from error
+        except (OSError, ValueError, yaml.YAMLError) as error:
+            raise PromptError(f"templates/{language}.yaml: {error}") from error
     if config.engine != TEMPLATE:
         check_prompts(asked, LANGUAGES, judged=any(config.judge_of(task) for task in asked))
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +26,14 @@ TEMPLATE_CPUS: Final = 0.5
 """Of a task that answers from templates."""
 WAVES_CPUS: Final = 1.05
 """Of each way through a stage: one cuts waves into pieces, and the steps that read and write take next to none."""
-_WAYS_TRIED: Final = 20_000  # of placing actors on nodes: a fraction of a second
+# To judge whether actors find places together takes seconds at most; more of them, or of nodes, are not judged
+_WAYS_TRIED, _MOST_ACTORS, _MOST_NODES = 5_000, 400, 64
+_WHOLE: Final = 10_000
+"""A CPU or GPU in Ray's own steps."""
+
+_Room = tuple[tuple[int, ...], int]
+"""What is free of a node: of each of its GPUs, and of its CPUs."""
+
 _ANSWER_S: Final = 30.0  # the autoscaler looks up every 5 s
 _STAGE_KEYS: Final = {
     "annotations": "annotate.decode.pool, annotate.features.pool and annotate.align.pool",
@@ -52,10 +58,14 @@ class Ask:
 
     def fit(self, node: dict[str, float]) -> int:
         """Return how many of it an empty node of these resources holds, if nothing else runs there."""
-        room = [math.inf]
-        for name, each in self.bundle().items():
-            room.append((node.get(name, 0.0) + 1e-9) // each)
-        return int(min(*room, self.count))
+        room = [self.count]
+        if self.cpus:
+            room.append(_units(node.get("CPU", 0.0)) // max(_units(self.cpus), 1))
+        if self.gpus:
+            room.append(sum(device // max(_units(self.gpus), 1) for device in _devices(node)))
+            if self.gpus >= 1:
+                room[-1] = int(node.get("GPU", 0.0) // self.gpus)
+        return min(room)
 
     def bundle(self) -> dict[str, float]:
         """Return its resources by Ray's names, without those it has no need of."""
@@ -117,9 +127,11 @@ def short_of(needed: Sequence[Ask], nodes: Sequence[dict[str, float]]) -> list[s
 def _find_places(needed: Sequence[Ask], nodes: Sequence[dict[str, float]]) -> bool | None:
     """Return whether all actors can be spread over empty nodes at once; None where it would take too long to know."""
     actors = [(_units(ask.gpus), _units(ask.cpus)) for ask in needed for _ in range(ask.count)]
+    if len(actors) > _MOST_ACTORS or len(nodes) > _MOST_NODES:
+        return None
     actors.sort(reverse=True)  # (those that are hardest to place first)
-    free = tuple(sorted((_units(node.get("GPU", 0.0)), _units(node.get("CPU", 0.0))) for node in nodes))
-    tried: set[tuple[int, tuple[tuple[int, int], ...]]] = set()
+    free = tuple(sorted((_devices(node), _units(node.get("CPU", 0.0))) for node in nodes))
+    tried: set[tuple[int, tuple[_Room, ...]]] = set()
     ways = [(0, free)]
     while ways:
         placed, free = ways.pop()
@@ -131,18 +143,42 @@ def _find_places(needed: Sequence[Ask], nodes: Sequence[dict[str, float]]) -> bo
         if len(tried) > _WAYS_TRIED:
             return None
         gpus, cpus = actors[placed]
-        for room in sorted(set(free), reverse=True):  # (the fullest node comes last, and is tried first)
-            if room[0] >= gpus and room[1] >= cpus:
-                rest = list(free)
-                rest.remove(room)
-                left = (room[0] - gpus, room[1] - cpus)
-                ways.append((placed + 1, tuple(sorted([*rest, left]))))
+        for devices, room in sorted(set(free), reverse=True):  # (the fullest node comes last, and is tried first)
+            if room < cpus:
+                continue
+            rest = list(free)
+            rest.remove((devices, room))
+            for left in _without(devices, gpus):
+                ways.append((placed + 1, tuple(sorted([*rest, (left, room - cpus)]))))
     return False
 
 
+def _devices(node: dict[str, float]) -> tuple[int, ...]:
+    """Return what is free of each GPU of a node, the least first."""
+    gpus = _units(node.get("GPU", 0.0))
+    whole, part = divmod(gpus, _WHOLE)
+    return (*((part,) if part else ()), *([_WHOLE] * whole))
+
+
+def _without(devices: tuple[int, ...], gpus: int) -> list[tuple[int, ...]]:
+    """Return what may be left of a node's GPUs: a part is of one of them, and more than one are whole."""
+    if not gpus:
+        return [devices]
+    if gpus >= _WHOLE:
+        whole = gpus // _WHOLE
+        return [devices[:-whole]] if devices[-whole:] == (_WHOLE,) * whole else []
+    found = []
+    for device in sorted(set(devices), reverse=True):  # (the fullest is tried first)
+        if device >= gpus:
+            rest = list(devices)
+            rest.remove(device)
+            found.append(tuple(sorted([*rest, device - gpus])))
+    return found
+
+
 def _units(amount: float) -> int:
-    """Return an amount in Ray's own steps of a ten-thousandth."""
-    return round(amount * 10_000)
+    """Return an amount in Ray's own steps."""
+    return round(amount * _WHOLE)
 
 
 def check(config: Config, stage: str, *, joined: bool) -> None:

@@ -37,6 +37,8 @@ def without_repeats(instructions: pa.Table) -> tuple[pa.Table, Counter[tuple[str
         return instructions, Counter()
     lists = pa.concat_arrays(instructions["pairs"].chunks)
     pairs, offsets = lists.values, lists.offsets.to_numpy()
+    if pairs.type.get_field_index(ASKED) < 0:  # (instructions of an older version)
+        return instructions, Counter()
     parents = np.repeat(np.arange(len(lists)), np.diff(offsets))
     accepted = pairs.field("accepted").to_numpy(zero_copy_only=False).copy()
     asked = pairs.field(ASKED)

@@ -1,3 +1,5 @@
+import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -5,7 +7,8 @@ import pytest
 from sift_ray.align.protocol import TrainingError
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
-from sift_ray.lease import LEASE_NAME, LeaseError
+from sift_ray.lease import LEASE_NAME, Lease, LeaseError
+from sift_ray.pipeline import build
 from sift_ray.pipeline.build import _job, align_train, forget
 from sift_ray.storage import LocalRoot, StorageError, put_json
 
@@ -104,18 +107,25 @@ def own(tmp_path: Path) -> Config:
     return parse_config(f"{{output: {tmp_path / 'out'}, corpora: [{corpus}]}}", "job.yaml")
 
 
-def interrupted(config: Config, *, by_another: bool) -> None:
-    with _job(config) as (root, _):
-        if by_another:
+def test_who_loses_the_lease_is_told_so_and_not_that_it_was_interrupted(
+    own: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(build, "Lease", partial(Lease, term_s=1.2))
+
+    def job() -> None:
+        with _job(own) as (root, _):
             put_json(root, LEASE_NAME, {"holder": "another", "host": "elsewhere", "process": "7@1@b"})
-        raise KeyboardInterrupt
+            time.sleep(60)  # (what renews the lease finds it out, and interrupts)
 
-
-def test_who_loses_the_lease_is_told_so_and_not_that_it_was_interrupted(own: Config) -> None:
     with pytest.raises(LeaseError, match="was taken by process 7 on elsewhere, so it stops"):
-        interrupted(own, by_another=True)
+        job()
 
 
-def test_an_interruption_stays_one(own: Config) -> None:
+def test_an_interruption_stays_one_and_asks_no_store(own: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    def job() -> None:
+        with _job(own):
+            monkeypatch.setattr(Lease, "check", None)  # (the store may be why somebody stops it)
+            raise KeyboardInterrupt
+
     with pytest.raises(KeyboardInterrupt):
-        interrupted(own, by_another=False)
+        job()

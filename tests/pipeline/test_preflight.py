@@ -82,6 +82,16 @@ def test_an_actor_fits_as_often_as_its_scarcest_resource_lets_it() -> None:
         ([Ask("a", 4), Ask("b", 4, 1)], [GPU_NODE | {"CPU": 4.0}, {"CPU": 4.0}], None),
         ([Ask("a", 0.1, 0, 30), Ask("b", 1)], [{"CPU": 1.0}, {"CPU": 3.0}], None),
         ([Ask("a", 0.1, 0, 31), Ask("b", 0.9, 0, 1)], [{"CPU": 1.0}, {"CPU": 3.0}], None),
+        # a part of a GPU is of one of them
+        ([Ask("a", 0.1, 0.6, 6)], [{"CPU": 8.0, "GPU": 4.0}], "nodes for a: 6 .* hold 4"),
+        ([Ask("a", 1, 0.6, 2), Ask("b", 1, 0.4, 2)], [{"CPU": 8.0, "GPU": 2.0}], None),
+        (
+            [Ask("a", 1, 0.7, 2), Ask("b", 1, 0.6)],
+            [{"CPU": 8.0, "GPU": 2.0}],
+            "at once, .*: a: 2 with 1 CPU and 0.7 GPUs",
+        ),
+        ([Ask("a", 1, 1), Ask("b", 1, 0.5, 3)], [{"CPU": 8.0, "GPU": 2.0}], "2.5 GPUs, and the cluster has 2"),
+        ([Ask("a", 1, 2), Ask("b", 1, 0.5, 4)], [{"CPU": 8.0, "GPU": 4.0}], None),
         # first fit would put 4 and 3 of 7 on the first node, and find no room for 5 of it with 2
         ([Ask("a", 5), Ask("b", 4), Ask("c", 3), Ask("d", 2)], [{"CPU": 7.0}, {"CPU": 7.0}], None),
     ],
@@ -98,6 +108,7 @@ def test_a_packing_that_takes_too_long_to_judge_passes() -> None:
     """Forty kinds on twenty nodes that are full to the last CPU."""
     needed = [Ask(f"a{n}", 101 + 7 * n) for n in range(40)]
     nodes = [{"CPU": sum(ask.cpus for ask in needed) / 20}] * 20
+    assert short_of([Ask("a", 1, 0, 500)], [{"CPU": 8.0}] * 1000) == []
     began = time.monotonic()
     assert short_of(needed, nodes) == []
     assert time.monotonic() - began < 30

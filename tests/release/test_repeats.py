@@ -59,6 +59,15 @@ def test_only_what_was_accepted_of_the_same_audio_counts() -> None:
     assert left(unknown) == [[True], [True]]
 
 
+def test_instructions_of_an_older_version_are_taken_as_they_are() -> None:
+    rows = table([(1, ACOUSTIC, [(7, True)]), (1, CONTENT, [(7, True)])]).to_pylist()
+    for row in rows:
+        for one in row["pairs"]:
+            del one["asked"]
+    old = pa.Table.from_pylist(rows)
+    assert without_repeats(old) == (old, Counter())
+
+
 def test_nothing_else_of_a_row_changes() -> None:
     before = table([(-(2**63), ACOUSTIC, [(2**63 - 1, True)]), (-(2**63), CONTENT, [(2**63 - 1, True), (3, True)])])
     after, _ = without_repeats(before)
