@@ -570,3 +570,36 @@ def test_a_sentence_may_end_in_a_digit() -> None:
     assert (verdict.accepted, verdict.reason) == (True, None)
     wrong = answer.replace("4", "5")
     assert not verify("closed_ended_content_level", "fr", "Quels mots sont prononcés ici ?", wrong, facts).accepted
+
+
+VERY_EXPRESSIVE = Fact("pitch_variation", "very expressive")
+
+
+@pytest.mark.parametrize("gender", ["male", "female", None])
+@pytest.mark.parametrize(
+    ("language", "question", "answer"),
+    [
+        ("fr", "Est-elle expressive, cette voix ?", "Oui, la voix est très expressive."),
+        (
+            "fr",
+            "Est-ce que la voix est expressive ?",
+            "Oui, et il est possible de dire que la voix est très expressive.",
+        ),
+        ("fr", "Est-ce que la voix est expressive ?", "Oui, il est tout à fait possible de le dire : très expressive."),
+        ("de", "Wie ausdrucksvoll ist sie, diese Stimme?", "Die Stimme ist sehr ausdrucksvoll."),
+    ],
+)
+def test_a_pronoun_that_points_forward_or_at_nothing_tells_no_gender(
+    language: str, question: str, answer: str, gender: str | None
+) -> None:
+    facts = (VERY_EXPRESSIVE, *((Fact("gender", gender),) if gender else ()))
+    verdict = verify("closed_ended_acoustic_level", language, question, answer, facts, ())
+    assert verdict.reason is None
+    assert {row["key"] for row in verdict.evidence_rows()} == {"pitch_variation"}
+
+
+@pytest.mark.parametrize(("gender", "reason"), [("male", "false_claim"), ("female", None), (None, "unknown_claim")])
+def test_a_pronoun_with_nothing_to_point_at_is_the_speaker(gender: str | None, reason: str | None) -> None:
+    facts = (VERY_EXPRESSIVE, *((Fact("gender", gender),) if gender else ()))
+    question, answer = "Parle-t-elle de façon expressive ?", "Oui, de façon très expressive."
+    assert verify("closed_ended_acoustic_level", "fr", question, answer, facts, ()).reason == reason

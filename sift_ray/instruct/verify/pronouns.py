@@ -6,7 +6,7 @@ voice, whatever the speaker is. A text that has named nothing of that gender yet
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 from sift_ray.instruct.verify.known import Known, Place
@@ -15,7 +15,7 @@ from sift_ray.instruct.verify.text import Text, Token
 from sift_ray.metadata.record import Fact
 
 _NEAR: Final = 3
-"""So many words around a pronoun may make it impersonal: "y a-t-il", "il s'agit"."""
+"""So many words around a pronoun may make it impersonal, as may all of its clause that follow: "il est possible"."""
 
 
 def told_by_pronouns(asked: Text, said: Text, known: Known) -> list[Fact]:
@@ -32,18 +32,31 @@ def told_by_pronouns(asked: Text, said: Text, known: Known) -> list[Fact]:
     words = small_words(known.language).pronouns
     if words.either.isdisjoint(asked.own) and words.either.isdisjoint(said.own):
         return []
-    tokens = (*asked.tokens, *said.tokens)
     evidence: list[Fact] = []
     for gender, own, articles in (
         ("female", words.female, words.female_articles),
         ("male", words.male, words.male_articles),
     ):
-        for index, token in enumerate(tokens):
-            if token.quote >= 0 or token.text in articles:
-                break  # from here on there is something that it may stand for, a quoted word maybe
+        for tokens, index in _unnamed((asked, said), articles):
+            token = tokens[index]
             if token.text in own and not _is_idle(tokens, index, words.idle):
                 evidence.append(known.check(Place(), "gender", gender, token.raw))
     return evidence
+
+
+def _unnamed(texts: Sequence[Text], articles: frozenset[str]) -> Iterator[tuple[Sequence[Token], int]]:
+    """Yield the places, one after the other, at which nothing is named that a pronoun of a gender may stand for.
+
+    A noun with an article of the gender, or a quoted word maybe, is named from there on, and before it as far as its
+    sentence reaches: "Est-elle forte, cette voix ?"
+    """
+    for text in texts:
+        tokens = text.tokens
+        named = {token.sentence for token in tokens if token.text in articles}
+        for index, token in enumerate(tokens):
+            if token.quote >= 0 or token.sentence in named:
+                return
+            yield tokens, index
 
 
 def _is_idle(tokens: Sequence[Token], index: int, idle: frozenset[str]) -> bool:
@@ -51,5 +64,6 @@ def _is_idle(tokens: Sequence[Token], index: int, idle: frozenset[str]) -> bool:
     token = tokens[index]
     if token.raw[0].isupper() and not token.initial:
         return True
-    near = tokens[max(0, index - _NEAR) : index + _NEAR]
-    return any(other.text in idle for other in near)
+    near = range(max(0, index - _NEAR), min(len(tokens), index + _NEAR + 1))
+    rest = (place for place in range(index, len(tokens)) if tokens[place].clause == token.clause)
+    return any(tokens[place].text in idle for place in (*near, *rest))
