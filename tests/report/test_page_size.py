@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from sift_ray.report.page.clips import DRAWN_PER_S, SoundReader
 from sift_ray.report.page.picks import RULES_SHOWN
 from sift_ray.report.page.write import SOUND_ROOM, Choice, page
 from sift_ray.schema import TASKS
@@ -43,10 +45,21 @@ def test_a_page_whose_room_for_sound_is_full_is_under_20_mb(tmp_path: Path, monk
     heard = len(list(document.all("audio")))
     drawn = sum("strip" in (e.attributes.get("class") or "").split() for e in document.all("svg"))
     clips = drawn // STRIPS
-    assert clips > 30
-    # the room is taken, and no more than it
-    assert 0 <= SOUND_ROOM - heard * CLIP_BYTES < CLIP_BYTES
+    assert clips > heard + 3
+    # the room is taken, and no more than it; when no audio fits any more, drawings do for a while
+    each = round(CLIP_S * DRAWN_PER_S)
+    assert heard == SOUND_ROOM // (CLIP_BYTES + each)
     assert html.count("The page has no room for its audio.") == clips - heard > 0
-    # and what is not sound has room beside it: here, and where all is shown that there can be
-    beside = len(html.encode()) - heard * CLIP_BYTES
+    assert clips <= heard + (SOUND_ROOM - heard * (CLIP_BYTES + each)) // each
+    # and what is neither heard nor drawn has room beside it: here, and where all is shown that there can be
+    drawn = sum(len(svg) for svg in re.findall(r"<svg[^>]*\bstrip\b.*?</svg>", html, re.DOTALL))
+    assert 0.5 * each < drawn / clips <= each
+    beside = len(html.encode()) - heard * CLIP_BYTES - drawn
     assert SOUND_ROOM + beside / clips * max(clips, MOST_CLIPS) < MOST_BYTES
+
+
+def test_a_clip_that_the_page_has_no_room_for_says_so(tmp_path: Path) -> None:
+    config, _ = write_job(tmp_path)
+    clip = str(next((tmp_path / "clips").glob("*.wav")))
+    with SoundReader(config, 1_000) as reader:
+        assert reader.read(clip) == "The page has no room for it."

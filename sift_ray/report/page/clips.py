@@ -25,6 +25,9 @@ LONGEST_S: Final = 30.0
 
 PEAKS_PER_S: Final = 100
 
+DRAWN_PER_S: Final = 4_300
+"""Bytes of the page that a second of a clip takes as it is drawn: its waveform, and F0 where all is voiced."""
+
 # what every browser plays comes first; libsndfile may have been built without it
 _FORMATS: Final = (
     ("MP3", "MPEG_LAYER_III", "audio/mpeg"),
@@ -67,7 +70,8 @@ class SoundReader:
 
     Args:
         config: the job: how its audio is read, and how its pitch is measured.
-        room: bytes that the encoded clips of a page may take together; those that come after have no `source`.
+        room: bytes that the clips of a page may take together, encoded and drawn; those that come after have no
+            `source`, and where that is not enough are not drawn.
     """
 
     def __init__(self, config: Config, room: int) -> None:
@@ -93,12 +97,15 @@ class SoundReader:
         except (DecodeError, DecoderStartError) as error:
             return str(error)
         kept = samples[: round(LONGEST_S * SAMPLE_RATE)]
+        drawn = round(len(kept) / SAMPLE_RATE * DRAWN_PER_S)
+        if drawn > self._room:
+            return "The page has no room for it."
         wave = kept.astype(np.float32) / np.float32(32768)
         f0, start_s = pitch_track(wave - wave.mean(dtype=np.float64).astype(np.float32), self._parameters)
         source = data_uri(kept)
-        if len(source) > self._room:
+        if len(source) + drawn > self._room:
             source = ""
-        self._room -= len(source)
+        self._room -= len(source) + drawn
         return Sound(source, len(kept) / SAMPLE_RATE, len(kept) < len(samples), peaks_of(wave), f0, start_s)
 
 

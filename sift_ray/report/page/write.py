@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 PAGE_NAME: Final = "report/index.html"
 SOUND_ROOM: Final = 14 << 20
-"""Bytes that the clips of a page may take together."""
+"""Bytes that the clips of a page may take together, as they are heard and drawn."""
 
 _TEMPLATES: Final = "sift_ray.report.page"
 
