@@ -82,10 +82,11 @@ def run_instruct(
             files[wave] = wave_files(root, manifest)
         limits = lasting(config.ray, waves)
         long_lived = config.model_copy(update={"ray": limits})
+        busy = session.busy_tasks(TEMPLATE_CPUS)
         return [
             Flow(
                 ReadRequests(root, files, rulers, config.instruct, model),
-                partial(answers, config=long_lived, model=model, revisions=revisions),
+                partial(answers, config=long_lived, model=model, revisions=revisions, busy=busy),
             )
             for model in config.instruct.models_asked()
         ]
@@ -170,8 +171,12 @@ def answers(
     config: Config,
     model: str,
     revisions: Mapping[str, str] | None = None,
+    busy: tuple[float, int | None] = (TEMPLATE_CPUS, None),
 ) -> ray.data.Dataset:
-    """Return the rows of `instructions`, and their wave, that `model` answers requests with, given piece by piece."""
+    """Return the rows of `instructions`, and their wave, that `model` answers requests with, given piece by piece.
+
+    Templates are filled by tasks that are `busy`: so many CPUs each, and so many at once; see `RaySession.busy_tasks`.
+    """
     instruct = config.instruct
     pool = instruct.pool
     if model == TEMPLATE:
@@ -180,7 +185,8 @@ def answers(
             fn_kwargs={"config": instruct, "progress": progress},
             batch_size=1,
             batch_format="pyarrow",
-            num_cpus=TEMPLATE_CPUS,
+            compute=ray.data.TaskPoolStrategy(size=busy[1]),
+            num_cpus=busy[0],
             ray_remote_args_fn=task_limits(config.ray),
         )
     return pieces.map_batches(

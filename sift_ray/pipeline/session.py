@@ -30,6 +30,7 @@ _START_ATTEMPTS = 3
 _IDLE_WORKER_MS = 60_000
 _TRIES_TO_REACH = 4
 _UNREACHABLE_MS = {"delay_base": 3_000, "max_delay": 30_000}  # before an actor is tried again: 3 s, 6 s, 12 s …
+_FEW_CPUS = 4
 _LAST_STAGES = ("instructions", "release")  # none after them needs more than they do
 
 
@@ -78,6 +79,18 @@ class RaySession:
         """Return the CPUs of each node; of a Ray on this machine, where logical ones may be more, the real ones."""
         counts = [int(node["Resources"].get("CPU", 0)) for node in ray.nodes() if node["Alive"]]
         return counts if _address(self._config) else [min(count, os.cpu_count() or 1) for count in counts]
+
+    def busy_tasks(self, least_cpus: float) -> tuple[float, int | None]:
+        """Return the CPUs to ask for a task that keeps a core busy, and how many such may run at once, if bounded.
+
+        Twice as many busy processes as cores do a quarter less than as many, as each has its own dictionaries in the
+        cache. So a task gets a whole CPU of a cluster; where all nodes together have few, `least_cpus`, or steps that
+        only wait would leave none. A Ray on this machine may have more CPUs than there are cores, which are the bound.
+        """
+        cores = sum(self.cores())
+        if _address(self._config) is None:
+            return least_cpus, cores
+        return (least_cpus if 0 < cores < _FEW_CPUS else 1.0), None
 
     def ensure(self, stage: str) -> None:
         """Make sure that Ray is there, limited as the config says, and large enough for `stage`.

@@ -8,8 +8,9 @@ import ray
 import ray.data
 
 from sift_ray.config import Config, RayConfig
+from sift_ray.config_file import parse_config
 from sift_ray.pipeline import session
-from sift_ray.pipeline.session import actor_limits, task_limits
+from sift_ray.pipeline.session import RaySession, actor_limits, task_limits
 from sift_ray.pipeline.wave_flow import lasting
 
 WAITS = ("RAY_task_actor_unavailable_retry_delay_base_ms", "RAY_task_actor_unavailable_retry_max_delay_ms")
@@ -89,3 +90,26 @@ def test_an_execution_waits_for_gpus_as_long_as_the_config_says(monkeypatch: pyt
 
 def test_by_default_it_waits_for_hours() -> None:
     assert RayConfig().no_progress_timeout_s == 6 * 3600
+
+
+@pytest.mark.parametrize(
+    ("address", "cores", "expected"),
+    [
+        (None, [2], (0.5, 2)),  # however many logical CPUs it has
+        (None, [16], (0.5, 16)),
+        ("auto", [2], (0.5, None)),
+        ("auto", [2, 1], (0.5, None)),
+        ("auto", [2, 2], (1.0, None)),
+        ("auto", [0, 32], (1.0, None)),
+        ("auto", [0], (1.0, None)),  # an autoscaler will bring nodes
+    ],
+)
+def test_busy_tasks_are_as_many_as_cores(
+    monkeypatch: pytest.MonkeyPatch, address: str | None, cores: list[int], expected: tuple[float, int | None]
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(RaySession, "cores", lambda *_: cores)
+    ray_section = "" if address is None else f", ray: {{address: {address}}}"
+    corpora = "corpora: [{type: demo, name: d, path: /nowhere}]"
+    config = parse_config(f"{{output: /nowhere, {corpora}{ray_section}}}", "job.yaml", check_paths=False)
+    assert RaySession(config).busy_tasks(0.5) == expected
