@@ -10,8 +10,18 @@ import soundfile
 
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
-from sift_ray.report.page.clips import LONGEST_S, Sound, SoundReader, Span, data_uri, peaks_of, spans_of
+from sift_ray.report.page.clips import (
+    DRAWN_PER_S,
+    LONGEST_S,
+    Sound,
+    SoundReader,
+    Span,
+    data_uri,
+    peaks_of,
+    spans_of,
+)
 from sift_ray.report.page.strips import draw_strips
+from sift_ray.schema import SAMPLE_RATE
 
 from .page_job import parsed, write_clip
 
@@ -71,12 +81,15 @@ def test_a_clip_is_read_measured_and_cut(config: Config, tmp_path: Path) -> None
 
 def test_what_has_no_room_is_drawn_but_not_played(config: Config, tmp_path: Path) -> None:
     write_clip(tmp_path / "a.wav", 150)
-    size = len(data_uri(soundfile.read(tmp_path / "a.wav", dtype="int16")[0]))
-    with SoundReader(config, 2 * size - 1) as reader:
-        sounds = [reader.read(str(tmp_path / "a.wav")) for _ in range(3)]
+    samples = soundfile.read(tmp_path / "a.wav", dtype="int16")[0]
+    size, drawn = len(data_uri(samples)), round(len(samples) / SAMPLE_RATE * DRAWN_PER_S)
+    assert drawn < size
+    with SoundReader(config, size + 3 * drawn) as reader:
+        *sounds, last = [reader.read(str(tmp_path / "a.wav")) for _ in range(4)]
     assert all(isinstance(sound, Sound) and len(sound.f0_hz) for sound in sounds)
     played = [bool(sound.source) for sound in sounds if isinstance(sound, Sound)]
     assert played == [True, False, False]
+    assert last == "The page has no room for it."
 
 
 def a_sound(seconds: float, f0: list[float]) -> Sound:
