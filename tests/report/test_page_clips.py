@@ -10,6 +10,7 @@ import soundfile
 
 from sift_ray.config import Config
 from sift_ray.config_file import parse_config
+from sift_ray.report.page import clips
 from sift_ray.report.page.clips import (
     DRAWN_PER_S,
     LONGEST_S,
@@ -79,12 +80,14 @@ def test_a_clip_is_read_measured_and_cut(config: Config, tmp_path: Path) -> None
     assert nowhere == "no audio is known"
 
 
-def test_what_has_no_room_is_drawn_but_not_played(config: Config, tmp_path: Path) -> None:
+def test_what_has_no_room_is_drawn_but_not_played(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write_clip(tmp_path / "a.wav", 150)
     samples = soundfile.read(tmp_path / "a.wav", dtype="int16")[0]
-    size, drawn = len(data_uri(samples)), round(len(samples) / SAMPLE_RATE * DRAWN_PER_S)
-    assert drawn < size
-    with SoundReader(config, size + 3 * drawn) as reader:
+    drawn = round(len(samples) / SAMPLE_RATE * DRAWN_PER_S)
+    monkeypatch.setattr(clips, "data_uri", lambda _: "data:".ljust(2 * drawn))
+    with SoundReader(config, 5 * drawn) as reader:
         *sounds, last = [reader.read(str(tmp_path / "a.wav")) for _ in range(4)]
     assert all(isinstance(sound, Sound) and len(sound.f0_hz) for sound in sounds)
     played = [bool(sound.source) for sound in sounds if isinstance(sound, Sound)]
