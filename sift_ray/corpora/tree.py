@@ -35,8 +35,9 @@ class Tree(Protocol):
     uri: str
     """Absolute local path with links resolved, or `s3://bucket/prefix`; without a slash at its end."""
 
-    connection: S3Connection | None
-    """The object store that it lies in."""
+    @property
+    def connection(self) -> S3Connection | None:
+        """The object store that it lies in."""
 
     @property
     def name(self) -> str:
@@ -88,7 +89,7 @@ class LocalTree:
     Files of a snapshot in a Hugging Face cache are links to `blobs/` beside `snapshots/`: these may be followed.
     """
 
-    connection: S3Connection | None = None
+    connection = None
 
     def __init__(self, path: str | Path, blobs: str | None = None, given: str | None = None) -> None:
         self._given = Path(given or path).absolute()
@@ -210,8 +211,7 @@ class S3Tree:
         self._bucket, self._prefix = split_s3(uri)
         self.uri = uri.rstrip("/")
         self._root = normpath(self.uri.removeprefix("s3://"))
-        self.connection: S3Connection | None = connection
-        self._store = connection
+        self.connection = connection
 
     @property
     def name(self) -> str:
@@ -224,29 +224,31 @@ class S3Tree:
 
     def folders(self, path: str = "") -> list[str]:
         """Return the names of folders."""
-        return self._store.names(self._bucket, self._key(path))[1]
+        return self.connection.names(self._bucket, self._key(path))[1]
 
     def files(self, path: str = "") -> list[str]:
         """Return the names of objects."""
-        return self._store.names(self._bucket, self._key(path))[0]
+        return self.connection.names(self._bucket, self._key(path))[0]
 
     def walk(self, suffixes: tuple[str, ...], path: str = "") -> list[str]:
         """Return the paths of objects."""
         start = f"{self._key(path)}/".lstrip("/")
         above = len(f"{self._prefix}/") if self._prefix else 0
-        return sorted(key[above:] for key, _ in self._store.keys(self._bucket, start) if key.lower().endswith(suffixes))
+        return sorted(
+            key[above:] for key, _ in self.connection.keys(self._bucket, start) if key.lower().endswith(suffixes)
+        )
 
     def has(self, path: str) -> bool:
         """Whether an object of exactly this key is there."""
         key = self._key(path)
-        return any(name == key for name, _ in self._store.keys(self._bucket, key, limit=1))
+        return any(name == key for name, _ in self.connection.keys(self._bucket, key, limit=1))
 
     def folder(self, path: str) -> Tree | None:
         """Return a folder as a tree; one without an object in it is not there."""
         start = f"{self._key(path)}/".lstrip("/")
-        if not any(self._store.keys(self._bucket, start, limit=1)):
+        if not any(self.connection.keys(self._bucket, start, limit=1)):
             return None
-        return S3Tree(f"s3://{self._bucket}/{start}", self._store)
+        return S3Tree(f"s3://{self._bucket}/{start}", self.connection)
 
     def locate(self, path: str) -> str:
         """Return `s3://bucket/key` of an object under this folder; whether it is there is not asked."""
@@ -261,7 +263,7 @@ class S3Tree:
 
     def open(self, path: str) -> BinaryIO:
         """Open an object; what is read comes in ranges of a megabyte."""
-        stream = self._store.filesystem.open_input_file(self.locate(path).removeprefix("s3://"))
+        stream = self.connection.filesystem.open_input_file(self.locate(path).removeprefix("s3://"))
         return io.BufferedReader(stream, _READ_AHEAD)
 
     def _key(self, path: str) -> str:

@@ -61,10 +61,10 @@ class Ask:
         room = [self.count]
         if self.cpus:
             room.append(_units(node.get("CPU", 0.0)) // max(_units(self.cpus), 1))
-        if self.gpus:
+        if self.gpus >= 1:
+            room.append(int(node.get("GPU", 0.0) // self.gpus))
+        elif self.gpus:  # (a part of one of them)
             room.append(sum(device // max(_units(self.gpus), 1) for device in _devices(node)))
-            if self.gpus >= 1:
-                room[-1] = int(node.get("GPU", 0.0) // self.gpus)
         return min(room)
 
     def bundle(self) -> dict[str, float]:

@@ -22,6 +22,7 @@ from sift_ray.report.yields import (
     ALL,
     PairCount,
     Place,
+    TaskShare,
     Yield,
     asked_tasks,
     in_order,
@@ -46,6 +47,23 @@ def instruction_tables(counts: Counts) -> list[Table]:
     return [*tables, *_language_tables(yields), *_rule_tables(rejects_told(counts))]
 
 
+def mix_cells(part: TaskShare) -> tuple[str, ...]:
+    """Return a task's part of the mix as text: accepted, share, SIFT-50M's, untold, per 1,000 tokens, cached."""
+    return (
+        count_text(part.accepted),
+        percent_text(part.share),
+        percent_text(part.reference),
+        count_text(part.untold),
+        "" if part.per_1000_tokens is None else f"{part.per_1000_tokens:,.2f}",
+        percent_text(part.cached),
+    )
+
+
+def yield_cells(cell: Yield) -> tuple[str, ...]:
+    """Return a yield as text: requests, answered, accepted, rejected, and the share that was accepted."""
+    return (*map(count_text, (cell.asked, cell.answered, cell.accepted, cell.rejected)), percent_text(cell.share))
+
+
 def _accepted_table(counts: Counts) -> Table:
     cells: dict[tuple[str, str], float] = defaultdict(float)
     for pairs in pairs_told(counts):
@@ -55,18 +73,7 @@ def _accepted_table(counts: Counts) -> Table:
 
 
 def _mix_table(counts: Counts) -> Table:
-    rows = [
-        (
-            task,
-            count_text(part.accepted),
-            percent_text(part.share),
-            percent_text(part.reference),
-            count_text(part.untold),
-            "" if part.per_1000_tokens is None else f"{part.per_1000_tokens:,.2f}",
-            percent_text(part.cached),
-        )
-        for task, part in mix_of(counts).items()
-    ]
+    rows = [(task, *mix_cells(part)) for task, part in mix_of(counts).items()]
     heads = ("task", "accepted", "share", "SIFT-50M", "untold", "per 1k tokens", "cached")
     return grid("The mix (untold: pairs that say that it can't be told)", heads, rows)
 
@@ -75,8 +82,7 @@ def _yield_table(yields: Mapping[Place, Yield]) -> Table:
     rows = []
     for task, rung, name in _task_rows(yields):
         cell = yields[Place(task, ALL, rung)]
-        numbers = map(count_text, (cell.asked, cell.answered, cell.accepted, cell.rejected))
-        rows.append((name, rung, *numbers, percent_text(cell.share)))
+        rows.append((name, rung, *yield_cells(cell)))
     heads = ("task", "rung", "requests", "answered", "accepted", "rejected", "yield")
     return grid("Yields", heads, rows, words=("rung",))
 

@@ -9,6 +9,7 @@ from sift_ray.pipeline.counts import RUNGS
 from sift_ray.report.page.charts import bar
 from sift_ray.report.page.views import TableView
 from sift_ray.report.tables import count_text, largest_first, percent_text, task_title
+from sift_ray.report.yield_tables import mix_cells, yield_cells
 from sift_ray.report.yields import (
     ALL,
     Place,
@@ -32,19 +33,7 @@ def share_bar(share: float | None) -> str:
 
 def mix(counts: Counts) -> TableView:
     """Return what each task has got beside its share in the reference, and what it cost."""
-    rows = [
-        (
-            task,
-            count_text(part.accepted),
-            percent_text(part.share),
-            percent_text(part.reference),
-            count_text(part.untold),
-            "" if part.per_1000_tokens is None else f"{part.per_1000_tokens:,.2f}",
-            percent_text(part.cached),
-            share_bar(part.share),
-        )
-        for task, part in mix_of(counts).items()
-    ]
+    rows = [(task, *mix_cells(part), share_bar(part.share)) for task, part in mix_of(counts).items()]
     of = ("share", "share in SIFT-50M", "can't be told")
     heads = ("task", "accepted", *of, "accepted per 1,000 tokens", "prompts from the cache", "")
     return TableView("The mix of tasks", heads, rows)
@@ -70,8 +59,7 @@ def yields(counts: Counts) -> TableView:
     rows = []
     for place in _over_languages(found):
         cell = found[place]
-        numbers = map(count_text, (cell.asked, cell.answered, cell.accepted, cell.rejected))
-        rows.append((place.task, place.rung, *numbers, percent_text(cell.share), share_bar(cell.share)))
+        rows.append((place.task, place.rung, *yield_cells(cell), share_bar(cell.share)))
     heads = ("task", "written by", "requests", "answered", "accepted", "refused", "yield", "")
     caption = "Yields: pairs accepted of those written, by how far down a request had come"
     return TableView(caption, heads, rows, frozenset({1}))
