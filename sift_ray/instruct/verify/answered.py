@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final
 
 from sift_ray.instruct.verify import content, faithful, pronouns, resting, roles, telling, wording
@@ -83,11 +83,13 @@ def check_answer(
         evidence += telling.check_speakers(
             said_reading, refs_of(task, said_reading, known)[0], asked.refs, words, known
         )
-    allowed = known.phonemes if task in (ACOUSTIC, WORD_ALIGN, COMPARISON) else known.written
-    if not is_polar(asked_reading, words):
-        allowed |= set(asked_text.words)  # (what is asked for by yes or no is not vouched for by asking)
+    allowed: list[Collection[str]] = [
+        known.phonemes if task in (ACOUSTIC, WORD_ALIGN, COMPARISON) else known.written,
+        # (what is asked for by yes or no is not vouched for by asking)
+        () if is_polar(asked_reading, words) else asked_text.words,
+    ]
     wording.check_familiar(said_reading, words, allowed, _LIMITS.get(task, wording.CLOSED).strange)
-    wording.check_familiar(asked_reading, words, known.vocabulary, wording.QUESTION.strange)
+    wording.check_familiar(asked_reading, words, (known.vocabulary,), wording.QUESTION.strange)
     check_left(task, said_reading, known)
     resting.check_mentions(said_reading, evidence, known)
     told = {t.text for c in said_reading.claims for t in said_text.tokens[c.hit.start : c.hit.end]}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon
-from sift_ray.instruct.verify.text import Text, Token
+from sift_ray.instruct.verify.text import TEXTS_KEPT, Text, Token
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.categories import ATTRIBUTES, RELATED
 
@@ -37,7 +38,7 @@ class _Spoken(NamedTuple):
 
 @dataclass(slots=True, eq=False)
 class Reading:
-    """A text with all that was recognised in it; `add` alone may change it."""
+    """A text with all that was recognised in it."""
 
     text: Text
     hits: list[Hit]
@@ -49,18 +50,17 @@ class Reading:
     _claimed: frozenset[int] | None = None
     _covered: frozenset[int] | None = None
 
-    def add(self, hits: Iterable[Hit], claims: Iterable[Claim]) -> None:
-        """Add what was recognised elsewhere."""
-        self.hits = sorted([*self.hits, *hits], key=lambda hit: hit.start)
-        self.claims = sorted([*self.claims, *claims], key=lambda claim: claim.hit.start)
-        self._claimed = self._covered = None
-        self._keys = {}
-        self._sort()
+    def with_more(self, hits: Iterable[Hit], claims: Iterable[Claim]) -> Reading:
+        """Return a reading that has what was recognised elsewhere as well."""
+        return Reading(
+            self.text,
+            sorted([*self.hits, *hits], key=lambda hit: hit.start),
+            sorted([*self.claims, *claims], key=lambda claim: claim.hit.start),
+            self.context,
+            self.language,
+        )
 
     def __post_init__(self) -> None:
-        self._sort()
-
-    def _sort(self) -> None:
         by_kind: dict[str, list[Hit]] = {}
         self.by_kind = by_kind
         for hit in self.hits:
@@ -110,6 +110,7 @@ class Reading:
         return self._covered
 
 
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def interpret(
     text: Text,
     words: Lexicon,
@@ -117,7 +118,7 @@ def interpret(
     skip: frozenset[int] = frozenset(),
     context: frozenset[str] = frozenset(),
 ) -> Reading:
-    """Read `text`: find its claims and settle which attribute each is about.
+    """Read `text`: find its claims and settle which attribute each is about. What is returned is not to be changed.
 
     Raises:
         Refused: `ambiguous_claim`, where a wording does not fit the attribute that its clause speaks of.
@@ -237,10 +238,11 @@ def grade_words_left(reading: Reading, *, strict: bool) -> Iterable[Hit]:
             yield hit
 
 
-def loose_tokens(reading: Reading) -> list[Token]:
+@functools.lru_cache(maxsize=TEXTS_KEPT)
+def loose_tokens(reading: Reading) -> tuple[Token, ...]:
     """Return the tokens outside quotations and outside every hit."""
     covered = reading.covered()
-    return [t for i, t in enumerate(reading.text.tokens) if i not in covered and t.quote < 0]
+    return tuple(t for i, t in enumerate(reading.text.tokens) if i not in covered and t.quote < 0)
 
 
 def asked_meanings(hit: Hit) -> frozenset[str]:

@@ -10,7 +10,7 @@ from typing import Final, NamedTuple
 from sift_ray.instruct.verify.claims import Claim, Reading, interpret
 from sift_ray.instruct.verify.known import Known, Place
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon, Meaning, Meanings, lexicon
-from sift_ray.instruct.verify.text import Text, read, words
+from sift_ray.instruct.verify.text import TEXTS_KEPT, Text, read, words
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.metadata.accents import accent_forms, display_names, language_cues
 from sift_ray.metadata.record import Fact
@@ -40,9 +40,8 @@ def interpret_with_accents(
     if not found:
         return interpret(text, words_, ignore, skip, context)
     taken = frozenset(i for hit in found for i in range(hit.start, hit.end))
-    reading = interpret(text, words_, ignore, skip | taken, context)
-    reading.add(found, (Claim(hit, text.tokens[hit.start].sentence, hit.meanings.strong) for hit in found))
-    return reading
+    claims = (Claim(hit, text.tokens[hit.start].sentence, hit.meanings.strong) for hit in found)
+    return interpret(text, words_, ignore, skip | taken, context).with_more(found, claims)
 
 
 @functools.cache
@@ -58,6 +57,13 @@ def _accent_words(language: str) -> dict[str, list[_Wording]]:
     for wordings in found.values():
         wordings.sort(key=lambda wording: -len(wording.run))
     return found
+
+
+@functools.lru_cache(maxsize=TEXTS_KEPT)
+def _accent_starts(text: Text, language: str) -> list[int]:
+    """Return where the dictionary's name of an accent may begin."""
+    dictionary = _accent_words(language)
+    return [index for index, word in enumerate(text.words) if word in dictionary]
 
 
 def _accent_hits(text: Text, words_: Lexicon, skip: frozenset[int], context: frozenset[str], known: Known) -> list[Hit]:
@@ -103,12 +109,13 @@ def _named_accents(text: Text, words_: Lexicon, skip: frozenset[int], known: Kno
     What is quoted is one where it is all of the quotation, what repeats the transcript only where it stands alone.
     """
     dictionary, own = _accent_words(words_.language), known.accent_words
-    if dictionary.keys().isdisjoint(text.words) and own.keys().isdisjoint(text.words):
-        return []
+    starts = _accent_starts(text, words_.language)
+    if not own.keys().isdisjoint(text.words):
+        starts = [index for index, word in enumerate(text.words) if word in dictionary or word in own]
     tokens = text.tokens
     found: list[tuple[int, _Wording]] = []
     free_from = 0
-    for index in [index for index, word in enumerate(text.words) if word in dictionary or word in own]:
+    for index in starts:
         if index < free_from:
             continue
         first, word = tokens[index], text.words[index]

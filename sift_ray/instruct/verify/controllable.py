@@ -39,7 +39,7 @@ def check_prompt(words: Lexicon, prompt: str, facts: Sequence[Fact], focus: Sequ
     check_signals(CONTROLLABLE, reading, reading, known, (frozenset(), frozenset()))
     wording.check_numbers(reading, known_of((), words.language))
     wording.check_names(reading, words, known)
-    wording.check_familiar(reading, words, frozenset(), wording.PROMPT.strange)
+    wording.check_familiar(reading, words, (), wording.PROMPT.strange)
     evidence = check(CONTROLLABLE, reading, known, Asked())
     check_left(CONTROLLABLE, reading, known)
     resting.check_mentions(reading, evidence, known)

@@ -15,7 +15,7 @@ from typing import Final
 import py3langid.langid
 
 from sift_ray.instruct.verify.lexicon import languages_of_word, lexicon
-from sift_ray.instruct.verify.text import Text, Token
+from sift_ray.instruct.verify.text import TEXTS_KEPT, Text, Token
 from sift_ray.schema import LANGUAGES
 
 SHARES: Final = 60
@@ -65,6 +65,7 @@ def evidence(words: Sequence[str]) -> tuple[dict[str, int], dict[str, int]]:
     return scores, counts
 
 
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def is_language(text: Text, language: str) -> bool:
     """Say whether the whole of `text`, and each longer sentence of it, is in `language`; quotations are left out."""
     own = [token for token in text.tokens if token.quote < 0] if text.quotes else text.tokens

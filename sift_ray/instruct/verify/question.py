@@ -11,7 +11,7 @@ from sift_ray.instruct.verify.known import Known
 from sift_ray.instruct.verify.lexicon import Hit, Lexicon, lexicon
 from sift_ray.instruct.verify.relations import check_relation
 from sift_ray.instruct.verify.small_words import small_words
-from sift_ray.instruct.verify.text import Text, Token
+from sift_ray.instruct.verify.text import TEXTS_KEPT, Text, Token
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.instruct.verify.word_forms import alike
 from sift_ray.metadata.categories import ATTRIBUTES
@@ -27,6 +27,7 @@ def is_question(source: str, text: Text, words: Lexicon) -> bool:
     return bool(own) and any(word in words.requests for word in own[:3])
 
 
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def spoken_of(reading: Reading) -> frozenset[str]:
     """Return the keys that a question is about: mentioned, or graded by a word that it asks with."""
     mentioned = reading.keys("mention")
@@ -61,7 +62,7 @@ def _alternatives(reading: Reading) -> dict[int, frozenset[str]]:
     return found
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def _asked_hits(reading: Reading) -> frozenset[int]:
     """Return the starts of hits that ask instead of claiming: "how high", "high or low", "a man or a woman"."""
     asked: set[int] = set()
@@ -77,7 +78,7 @@ def _asked_hits(reading: Reading) -> frozenset[int]:
     return frozenset(asked)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def wanted(reading: Reading) -> frozenset[str]:
     """Return the keys that a question wants told; what it merely takes for granted ("the man") is none."""
     asking = _asked_hits(reading)
@@ -100,12 +101,14 @@ def asks_place_or_time(reading: Reading) -> bool:
     return not small_words(reading.language).questions.place_or_time.isdisjoint(reading.text.own)
 
 
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def asks_reason(reading: Reading) -> bool:
     """Say whether a question asks for a reason."""
     own = f" {' '.join(reading.text.own)} "
     return any(f" {word} " in own for word in small_words(reading.language).questions.reasons)
 
 
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def presumed_keys(reading: Reading) -> frozenset[str]:
     """Return the keys that a question gives a value of instead of asking for it: "the woman"."""
     asking = _asked_hits(reading)
@@ -116,7 +119,7 @@ def _opposed(reading: Reading, left: Hit, right: Hit) -> bool:
     return bool(asked_meanings(left) & asked_meanings(right)) and reading.words(left) != reading.words(right)
 
 
-@functools.lru_cache(maxsize=4)
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def is_polar(reading: Reading, words: Lexicon) -> bool:
     """Say whether a question asks for yes or no: no word of asking in it, and no "could you" in front."""
     if not reading.text.source.rstrip().endswith("?"):

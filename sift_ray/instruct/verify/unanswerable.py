@@ -17,7 +17,7 @@ from sift_ray.instruct.verify import wording
 from sift_ray.instruct.verify.language import is_language
 from sift_ray.instruct.verify.lexicon import Lexicon, lexicon
 from sift_ray.instruct.verify.question import is_question
-from sift_ray.instruct.verify.text import Text, Token, read, words
+from sift_ray.instruct.verify.text import TEXTS_KEPT, Text, Token, read, words
 from sift_ray.instruct.verify.verdict import Refused
 
 _ASKING: Final = "asking"
@@ -70,8 +70,8 @@ def check_unanswerable(words: Lexicon, question: str, answer: str, topics: Seque
         raise Refused("not_a_question", f"{question[:80]!r}")
     _check_signals(asked_text, words, "question", ("leak",))
     _check_signals(said_text, words, "answer", ("leak",))
-    asked = _asked(asked_text, words, topics)
-    named = _said(said_text, words, asked)
+    asked = _asked(asked_text, words, tuple(topics))
+    named = _said(said_text, words, whether=_WHETHER in asked.kinds)
     spoken_of = asked.topics()
     if named - spoken_of:
         raise Refused("off_topic", f"the answer is about {', '.join(sorted(named - spoken_of))}, not what was asked")
@@ -80,7 +80,8 @@ def check_unanswerable(words: Lexicon, question: str, answer: str, topics: Seque
     return tuple(topic for topic in dict.fromkeys(topics) if topic in spoken_of)
 
 
-def _asked(text: Text, lexicon: Lexicon, topics: Sequence[str]) -> _Parse:
+@functools.lru_cache(maxsize=TEXTS_KEPT)
+def _asked(text: Text, lexicon: Lexicon, topics: tuple[str, ...]) -> _Parse:
     """Read a question.
 
     Raises:
@@ -101,8 +102,11 @@ def _asked(text: Text, lexicon: Lexicon, topics: Sequence[str]) -> _Parse:
     raise Refused("unknown_claim", f"the question says {_from(text.tokens, reached)!r}")
 
 
-def _said(text: Text, lexicon: Lexicon, asked: _Parse) -> frozenset[str]:
+@functools.lru_cache(maxsize=TEXTS_KEPT)
+def _said(text: Text, lexicon: Lexicon, *, whether: bool) -> frozenset[str]:
     """Read an answer; return the topics that it names, which may be none: "That can't be told."
+
+    `whether` is for an answer to a question that asks whether something can be told.
 
     Raises:
         Refused: a sentence of it doesn't say that something can't be told, or says more.
@@ -116,7 +120,7 @@ def _said(text: Text, lexicon: Lexicon, asked: _Parse) -> frozenset[str]:
         tokens = [token for token in text.tokens if token.sentence == sentence]
         if not tokens:
             continue
-        allowed = kinds | {_REFUSING} if sentence == 0 and _WHETHER in asked.kinds else kinds
+        allowed = kinds | {_REFUSING} if sentence == 0 and whether else kinds
         parses, reached = grammar.cover(tokens, allowed)
         telling = [parse for parse in parses if _TELLING in parse.kinds]
         if not telling:

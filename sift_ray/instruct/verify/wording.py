@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import re
+from collections.abc import Collection, Sequence
 from itertools import pairwise, zip_longest
 from typing import Final, NamedTuple
 
@@ -12,7 +14,7 @@ from wordfreq import zipf_frequency
 from sift_ray.instruct.verify.claims import Reading, loose_tokens
 from sift_ray.instruct.verify.known import Known, Place
 from sift_ray.instruct.verify.lexicon import Lexicon
-from sift_ray.instruct.verify.text import Text, find_run, normal
+from sift_ray.instruct.verify.text import TEXTS_KEPT, Text, Token, find_run, normal
 from sift_ray.instruct.verify.verdict import Refused
 from sift_ray.instruct.verify.word_forms import STEM, alike
 from sift_ray.metadata.record import Fact
@@ -48,6 +50,7 @@ _SUSPECT: Final = re.compile(rf"[{_UNSEEN}<>&:{{}}\[\]`|\\_]")
 _WORD: Final = re.compile(r"\w+")
 
 
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def check_form(source: str, text: Text, limits: Limits) -> None:
     """Refuse what is no prose: nothing, too much, markup, one phrase over and over."""
     if not text.tokens:
@@ -71,6 +74,7 @@ def check_form(source: str, text: Text, limits: Limits) -> None:
             raise Refused("repetitive", "it repeats a word")
 
 
+@functools.lru_cache(maxsize=TEXTS_KEPT)
 def check_ends(text: Text, words: Lexicon) -> None:
     """Refuse a sentence that ends in a word which none can end in: an article, a conjunction."""
     for token, following in zip_longest(text.tokens, text.tokens[1:]):
@@ -141,18 +145,10 @@ def said_tokens(text: Text, known: Known) -> tuple[frozenset[int], list[Fact]]:
 def check_names(reading: Reading, words: Lexicon, known: Known) -> None:
     """Refuse names that the transcript does not hold, as far as capitals tell them."""
     tokens = reading.text.tokens
-    covered = reading.covered()
     german = words.language == "de"
-    for index, token in enumerate(tokens):
-        if token.quote >= 0 or index in covered or not token.raw[0].isupper():
-            continue
-        if (
-            token.raw.endswith("'")
-            or token.text in words.known
-            or token.text in known.vocabulary
-            or (german and _inflected(token.text, known.vocabulary))
-            or token.text in ("i", "i'm", "i'd")
-        ):
+    for index in _capitalised(reading, words):
+        token = tokens[index]
+        if token.text in known.vocabulary or (german and _inflected(token.text, known.vocabulary)):
             continue
         following = tokens[index + 1] if index + 1 < len(tokens) else None
         if token.initial:
@@ -162,6 +158,22 @@ def check_names(reading: Reading, words: Lexicon, known: Known) -> None:
         elif german and (_common_noun(token.text, words) or _after_determiner(index, reading, words)):
             continue
         raise Refused("unknown_name", f"{token.raw!r} is not in the transcript")
+
+
+@functools.lru_cache(maxsize=TEXTS_KEPT)
+def _capitalised(reading: Reading, words: Lexicon) -> tuple[int, ...]:
+    """Return the places of words with a capital that are neither understood nor known, nor quoted."""
+    covered = reading.covered()
+    return tuple(
+        index
+        for index, token in enumerate(reading.text.tokens)
+        if token.raw[0].isupper()
+        and token.quote < 0
+        and index not in covered
+        and token.text not in words.known
+        and not token.raw.endswith("'")
+        and token.text not in ("i", "i'm", "i'd")
+    )
 
 
 def _common_noun(word: str, words: Lexicon) -> bool:
@@ -178,18 +190,16 @@ def _after_determiner(index: int, reading: Reading, words: Lexicon) -> bool:
     return inflected and index >= 2
 
 
-def check_familiar(reading: Reading, words: Lexicon, allowed: frozenset[str], share: float) -> None:
+def check_familiar(reading: Reading, words: Lexicon, allowed: Sequence[Collection[str]], share: float) -> None:
     """Refuse a text with words that nothing vouches for: neither language, nor facts, nor question.
 
-    With a `share` of 0 every word must be known or `allowed`, be it as another form of an allowed one; else at most
+    With a `share` of 0 every word must be known or among the `allowed`, be it as another form of one; else at most
     that share of the words, or one, may be strange.
     """
-    loose = loose_tokens(reading)
-    # (elided articles and pronouns, and letters, say nothing)
     strange = [
-        t.raw
-        for t in loose
-        if len(t.text) > 2 and t.text not in words.known and t.text not in allowed and not _inflected(t.text, allowed)
+        token.raw
+        for token in _unlisted(reading, words)
+        if not any(token.text in some or _inflected(token.text, some) for some in allowed)
     ]
     if not strange:
         return
@@ -202,7 +212,14 @@ def check_familiar(reading: Reading, words: Lexicon, allowed: frozenset[str], sh
         raise Refused("ungrounded", f"{len(strange)} of {total} words: {' '.join(strange[:8])}")
 
 
-def _inflected(word: str, known: frozenset[str]) -> bool:
+@functools.lru_cache(maxsize=TEXTS_KEPT)
+def _unlisted(reading: Reading, words: Lexicon) -> tuple[Token, ...]:
+    """Return the loose words that the language's lists do not know."""
+    # (elided articles and pronouns, and letters, say nothing)
+    return tuple(t for t in loose_tokens(reading) if len(t.text) > 2 and t.text not in words.known)
+
+
+def _inflected(word: str, known: Collection[str]) -> bool:
     """Say whether `word` looks like another form of a known one: "forgot", "forgotten"."""
     return len(word) > STEM and any(alike(word, other) for other in known)
 
