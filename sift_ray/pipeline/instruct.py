@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TEMPLATE_ROWS = 256  # so many are written from templates in less than a second
+_TEMPLATE_ROWS = 1024  # so many are written from templates in a second or two, beside which a task costs nothing
 
 
 def run_instruct(
@@ -215,8 +215,10 @@ def answer_from_templates(piece: pa.Table, config: InstructConfig, progress: Pro
     """Answer a piece of a wave's requests with the template engine; the rows know their wave."""
     from sift_ray.instruct.answering import answered, table_of
     from sift_ray.instruct.requests import Request
+    from sift_ray.instruct.verify import collect_rarely
     from sift_ray.instruct.writer import TemplateWriter
 
+    collect_rarely()
     wave, asked = open_piece(piece)
     requests, writer = [Request.from_row(row) for row in asked.to_pylist()], TemplateWriter()
 
@@ -252,10 +254,12 @@ class Answering:
     async def _started(self) -> tuple[Writer, Judge]:
         """Return the writer and the judge; their engines belong to the loop of the first batch, which starts them."""
         from sift_ray.instruct.judging import Judge
+        from sift_ray.instruct.verify import collect_rarely
         from sift_ray.instruct.writer import ModelWriter
 
         async with self._starting:
             if self._writing is None:
+                collect_rarely()
                 started = await start_engines(self._model, self._config, self._storage, self._revisions)
                 engines = {name: MeteredEngine(engine) for name, engine in started.items()}
                 self._writing = ModelWriter(engines, self._config), Judge(engines, self._config)

@@ -10,18 +10,18 @@ from typing import Final
 import psutil
 
 GIB: Final = 2**30
-EVERY_S: Final = 2.0
-"""Seconds between two readings, which take a few per cent of a core; what comes and goes between them is not seen."""
+EVERY_S: Final = 5.0
+"""Seconds between two readings, each of a tenth of a second; what comes and goes between them is not seen."""
 
 DRIVER: Final = "driver"
 WORKER: Final = "the largest Ray worker"
 WORKERS: Final = "all Ray workers"
-STORE: Final = "raylet with its object store (RSS)"
 OTHERS: Final = "Ray's other processes"
-ALL: Final = "all processes"
+SHARED: Final = "what they share: Ray's object store, libraries"
+ALL: Final = "all of it"
 
 Peaks = dict[str, float]
-"""Bytes by kind of process: PSS, which counts a page that several processes map as a part for each; one is RSS."""
+"""Bytes by kind of process: its own pages (USS). A page that several map is among what they share, once."""
 
 
 @contextmanager
@@ -45,22 +45,21 @@ def peaks_while(pid: int) -> Iterator[Peaks]:
 
 
 def _reading(pid: int) -> Peaks:
-    sums = dict.fromkeys((DRIVER, WORKER, WORKERS, STORE, OTHERS, ALL), 0.0)
+    sums = dict.fromkeys((DRIVER, WORKER, WORKERS, OTHERS, SHARED, ALL), 0.0)
     for process in _family(pid):
         try:
             name, memory = _title(process), process.memory_full_info()
         except psutil.Error:
             continue  # (it has ended)
-        sums[ALL] += memory.pss
+        sums[ALL] += memory.pss  # (of a shared page, a part for each process that maps it)
+        sums[SHARED] += memory.pss - memory.uss
         if process.pid == pid:
-            sums[DRIVER] = memory.pss
+            sums[DRIVER] = memory.uss
         elif name.startswith("ray::"):
-            sums[WORKER] = max(sums[WORKER], memory.pss)
-            sums[WORKERS] += memory.pss
-        elif name.endswith("/raylet"):
-            sums[STORE] += memory.rss
+            sums[WORKER] = max(sums[WORKER], memory.uss)
+            sums[WORKERS] += memory.uss
         else:
-            sums[OTHERS] += memory.pss
+            sums[OTHERS] += memory.uss
     return sums
 
 

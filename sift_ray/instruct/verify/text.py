@@ -26,10 +26,10 @@ _NUMBERED_GERMAN = re.compile(r"\b(\d{1,2})\.(?= [Ww]ort\b)")
 _SENTENCE_END = re.compile(r"[.!?…\n。]")
 _CLAUSE_END = re.compile(r"[,;:–—()]|\s-\s")
 
-TEXTS_KEPT: Final = 4096
+TEXTS_KEPT: Final = 2048
 """So many texts are kept as read, and what was found in them, some 10 KB each.
 
-Nine questions in ten were asked of an utterance before, and of what the templates answer four in five.
+Nine questions in ten were asked of some utterance before, and seven answers of templates in ten were given.
 """
 
 
