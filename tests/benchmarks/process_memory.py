@@ -25,15 +25,23 @@ Peaks = dict[str, float]
 
 
 @contextmanager
-def peaks_while(pid: int) -> Iterator[Peaks]:
-    """Read the memory of a process and of all below it until the block is left; the peaks are what is yielded."""
+def peaks_while(pid: int, every_s: float = EVERY_S) -> Iterator[Peaks]:
+    """Read the memory of a process and of all below it until the block is left; the peaks are what is yielded.
+
+    It is read when the block begins, every so many seconds, and when the block ends: however short it is.
+    """
     peaks: Peaks = {}
     over = threading.Event()
 
+    def read() -> None:
+        for kind, size in _reading(pid).items():
+            peaks[kind] = max(peaks.get(kind, 0.0), size)
+
     def watch() -> None:
-        while not over.wait(EVERY_S):
-            for kind, size in _reading(pid).items():
-                peaks[kind] = max(peaks.get(kind, 0.0), size)
+        read()
+        while not over.wait(every_s):
+            read()
+        read()
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()

@@ -162,7 +162,7 @@ def stage(root: LocalRoot, plan: Plan) -> dict[str, float]:
         ray.get([_warm.remote() for _ in range(4)])
         used = _cpu_of_children(os.getpid())
         began = time.monotonic()
-        with peaks_while(os.getpid()) as peaks:
+        with peaks_while(os.getpid(), every_s=1.0) as peaks:
             record = run_release(session, config, root, plan)
         seconds = time.monotonic() - began
         used = _cpu_of_children(os.getpid()) - used
