@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +41,13 @@ def release_schema(config: ReleaseConfig) -> pa.Schema:
     """Return the columns of a release: those of `schema.RELEASE`, then those that the config adds."""
     fields = [*RELEASE, *(FLAT if config.flat else ()), *((AUDIO,) if config.audio == "embedded" else ())]
     return pa.schema(fields)
+
+
+class _Part(NamedTuple):
+    """A part of a message's content, one column of it for all rows: a text or the path of an audio."""
+
+    text: pa.Array | None = None
+    path: pa.Array | None = None
 
 
 def samples_of(instructions: pa.Table, task: str, config: ReleaseConfig | None = None) -> pa.Table:
@@ -119,20 +126,18 @@ def accepted_pairs(
 
 def compose(pairs: pa.Table, task: str, config: ReleaseConfig) -> pa.Table:
     """Return the samples of `accepted_pairs` of `named` rows, in their order; a column `audio` is not among them."""
-    count = pairs.num_rows
     question, answer = _one_array(pairs["question"]), _one_array(pairs["answer"])
-    nothing = pa.nulls(count, pa.string())
-    audios = [(nothing, pairs[f"path_{place}"]) for place in range(_audios(task))]
+    audios = [_Part(path=_one_array(pairs[f"path_{place}"])) for place in range(_audios(task))]
     if task == _GENERATION:
-        user, assistant = _content([(question, nothing)]), _content(audios)
-        answer = nothing
+        user, assistant = [_Part(text=question)], audios
+        answer = pa.nulls(pairs.num_rows, pa.string())
     else:
         text_first = task == _COMPARISON and config.comparison == "text_first"
-        user = _content([(question, nothing), *audios] if text_first else [*audios, (question, nothing)])
-        assistant = _content([(answer, nothing)])
+        user = [_Part(text=question), *audios] if text_first else [*audios, _Part(text=question)]
+        assistant = [_Part(text=answer)]
     columns = {name: pairs[name] for name in RELEASE.names if name in pairs.column_names}
     columns |= {
-        "messages": _messages(user, assistant, count),
+        "messages": _messages(user, assistant, pairs.num_rows),
         "sample_id": sample_ids(pairs["unit_id"], task, pairs["place"]),
     }
     fields = list(RELEASE)
@@ -196,26 +201,31 @@ def _one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:
     return pa.concat_arrays(column.chunks) if column.num_chunks else pa.array([], column.type)
 
 
-def _interleave(arrays: Sequence[pa.Array]) -> pa.Array:
-    """Return a[0], b[0], …, a[1], b[1], … of arrays of one length."""
-    rows = len(arrays[0])
-    order = np.arange(rows * len(arrays)).reshape(len(arrays), rows).T.ravel()
-    return pa.concat_arrays(arrays).take(pa.array(order))
+def _interleave(columns: Sequence[pa.Array | None], rows: int) -> pa.Array:
+    """Return a[0], b[0], …, a[1], b[1], … of string arrays of one length; None stands for nulls."""
+    # (each value is moved once, to where it ends up: moving strings and lists is most of what a release costs)
+    there = [column for column in columns if column is not None]
+    if not there:
+        return pa.nulls(rows * len(columns), pa.string())
+    start = 0
+    order = np.zeros((rows, len(columns)), np.int64)
+    absent = np.array([column is None for column in columns])
+    for place in np.flatnonzero(~absent):
+        order[:, place] = np.arange(start, start + rows)
+        start += rows
+    places = pa.array(order.ravel(), mask=np.tile(absent, rows))
+    return pa.concat_arrays(there).take(places)
 
 
-def _lists(values: pa.Array, each: int) -> pa.Array:
-    """Return `values` as lists of `each`."""
-    return pa.ListArray.from_arrays(pa.array(np.arange(0, len(values) + 1, each, dtype=np.int32)), values)
-
-
-def _content(parts: Sequence[tuple[pa.Array, pa.Array]]) -> pa.Array:
-    """Return each row's list of parts, a part being its text and its audio path, one of them null."""
-    texts = _interleave([_one_array(text) for text, _ in parts])
-    paths = _interleave([_one_array(path) for _, path in parts])
-    return _lists(pa.StructArray.from_arrays([texts, paths], fields=list(_PART)), len(parts))
-
-
-def _messages(user: pa.Array, assistant: pa.Array, rows: int) -> pa.Array:
+def _messages(user: Sequence[_Part], assistant: Sequence[_Part], rows: int) -> pa.Array:
+    """Return the messages of each row: the user's with its parts, then the assistant's with its own."""
+    parts = [*user, *assistant]
+    texts = _interleave([part.text for part in parts], rows)
+    paths = _interleave([part.path for part in parts], rows)
+    leaves = pa.StructArray.from_arrays([texts, paths], fields=list(_PART))
+    starts = np.arange(rows)[:, None] * len(parts) + np.array([0, len(user)])
+    ends = np.append(starts.ravel(), rows * len(parts)).astype(np.int32)
+    contents = pa.ListArray.from_arrays(pa.array(ends), leaves)
     roles = pa.array(["user", "assistant"], pa.string()).take(pa.array(np.arange(2 * rows) % 2))
-    contents = _interleave([user, assistant])
-    return _lists(pa.StructArray.from_arrays([roles, contents], fields=list(MESSAGE)), 2)
+    both = pa.StructArray.from_arrays([roles, contents], fields=list(MESSAGE))
+    return pa.ListArray.from_arrays(pa.array(np.arange(0, 2 * rows + 1, 2, dtype=np.int32)), both)

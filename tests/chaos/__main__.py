@@ -1,14 +1,15 @@
 """`python -m tests.chaos --seed 0 --minutes 30`: builds under faults in random order, against an undisturbed one.
 
 A cluster of several nodes and an object store run all the while. Each round is a build with an output of its own, on
-disk or in the store, and a few faults drawn by the seed; its command is run again until it ends well, and its release
-must be row for row the undisturbed one. A seed draws the same rounds again; at which row a fault strikes is up to the
-machine.
+disk, in the store, or (on a Ray of its own) on a disk that fills up, and a few faults drawn by the seed; its command is
+run again until it ends well, and its release must be row for row the undisturbed one. One of the corpora's clips breaks
+every decoder that reads it. A seed draws the same rounds again; at which row a fault strikes is up to the machine.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import random
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from ..faulty_proxy import faulty_proxy
 from ..seaweed import running_seaweed
 from .cluster import chaos_cluster
 from .content import content_by_id
+from .killer_clip import doom_one
 from .rounds import Arena, play, restore, undisturbed
 
 NODES = 2
@@ -44,8 +46,10 @@ def main() -> int:
         else:
             folder = options.folder.absolute()
             folder.mkdir(parents=True)
-        corpora, clock = folder / "corpora", folder / "shift_s"
+        corpora, clock, deaths = folder / "corpora", folder / "shift_s", folder / "deaths"
         write_demo(corpora, seed=0, minutes=DEMO_MINUTES)
+        doomed = doom_one(corpora)
+        os.environ["KILLER_DEATHS"] = str(deaths)
         (folder / "store").mkdir()
         store = stack.enter_context(running_seaweed(folder / "store"))
         proxy = stack.enter_context(faulty_proxy(store.endpoint, seed=options.seed))
@@ -54,7 +58,9 @@ def main() -> int:
         expected = content_by_id(LocalRoot(folder / "undisturbed/out"))
         print(f"undisturbed: {len(expected)} samples in {seconds:.0f} s", flush=True)
         arena = Arena(folder, head, store, proxy, corpora, expected, clock)
-        return rounds(arena, options.seed, options.minutes)
+        code = rounds(arena, options.seed, options.minutes)
+        print(f"{doomed} broke {len(deaths.read_text().split())} decoders")
+        return code
 
 
 def rounds(arena: Arena, seed: int, minutes: float) -> int:

@@ -16,8 +16,12 @@ HOOKS: Final = Path(__file__).with_name("hooks")
 
 def clock_environment(clock: Path) -> dict[str, str]:
     """Return the variables with which a process takes the time as the file `clock` says it is wrong."""
-    folders = [str(HOOKS), *filter(None, [os.environ.get("PYTHONPATH")])]
-    return {"PYTHONPATH": os.pathsep.join(folders), "SHIFTED_CLOCK": str(clock)}
+    return {"PYTHONPATH": hooks_path(), "SHIFTED_CLOCK": str(clock)}
+
+
+def hooks_path() -> str:
+    """Return the PYTHONPATH of a process that loads the hooks."""
+    return os.pathsep.join([str(HOOKS), *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @contextmanager

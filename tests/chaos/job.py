@@ -24,6 +24,7 @@ corpora:
   - {{type: demo, name: demo, path: {corpora}, minutes: {DEMO_MINUTES}}}
 plan: {{wave_rows: 24}}
 annotate:
+  error_budget: 0.2
   decode: {{pool: {{batch_rows: 4}}}}
   features: {{quality: none, room: none, pool: {{actors: [1, 2], batch_rows: 4}}}}
   align: {{backend: none, pool: {{actors: [1, 2], batch_rows: 4}}}}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from signal import SIGSEGV
@@ -17,19 +18,27 @@ from ..faulty_proxy import FaultyProxy
 from ..ray_head import Head
 from ..seaweed import Seaweed
 from .build import Build, Outcome, Strike, survive
-from .cluster import NODE_CPUS
+from .cluster import NODE_CPUS, hooks_path
 from .content import content_by_id
 from .job import job_config
 from .moments import STAGES, Moment, after_mark, any_time, before_mark
 from .processes import runs_actor
-from .strikes import AddNode, JumpClock, KillDriver, KillNode, KillWorker, StoreAway, Twin
+from .small_disk import NoSmallDiskError, SmallDisk, small_disk
+from .strikes import AddNode, FillDisk, JumpClock, KillDriver, KillNode, KillWorker, StoreAway, Twin
 
 PATIENCE_S: Final = 420.0
 _SPARE_RUNS: Final = 4  # that may fail by a fault that the command does not survive, such as a store that is away
 _AWAY_S: Final = (2.0, 40.0)
+_FULL_S: Final = (2.0, 20.0)
+_DISK_MIB: Final = 64
 _NODE_LATE_S: Final = (0.0, 20.0)
 _SHARES: Final = (0.0, 0.1, 0.2)
 _HOURS: Final = (-2.0, 0.0, 2.0)
+DISK: Final = "on disk"
+STORE: Final = "in the store"
+SMALL_DISK: Final = "on a small disk"
+_PLACES: Final = {DISK: 0.4, STORE: 0.4, SMALL_DISK: 0.2}
+"""Where a round's output lies, and how often."""
 _WITH_ACTORS: Final = (("plan", "after"), ("annotate", "before"), ("annotate", "after"), ("release", "before"))
 """Moments with actors at work at them, or soon after; a strike that waits for ever holds up those behind it."""
 
@@ -60,28 +69,65 @@ def play(arena: Arena, number: int, dice: random.Random) -> tuple[str, Outcome]:
     Raises:
         AssertionError: the release is not that of an undisturbed build, or the build did not come to an end.
     """
-    in_store = dice.random() < 0.5
-    arena.proxy.share = dice.choice(_SHARES) if in_store else 0.0
-    strikes = draw(arena, dice, in_store)
+    place = dice.choices(*zip(*_PLACES.items(), strict=True))[0]
+    share = dice.choice(_SHARES) if place == STORE else 0.0
+    what = f"{place}, {share:.0%} of requests fail" if place == STORE else place
     name = f"round-{number}"
-    output = f"s3://{arena.store.bucket}/{name}" if in_store else str(arena.folder / name / "out")
-    section = f"storage: {{endpoint_url: '{arena.proxy.endpoint}'}}\n" if in_store else ""
-    root = open_root(output, arena.store.storage if in_store else None)
-    build = build_on(arena.head, arena.folder / name, root, job_config(output, arena.corpora, section))
-    what = f"{'in the store' if in_store else 'on disk'}, {arena.proxy.share:.0%} of requests fail"
-    try:
+    folder = arena.folder / name
+    folder.mkdir()
+    with ExitStack() as stack:
+        stack.callback(_calm, arena)
+        arena.proxy.share = share
+        disk = None
+        if place == SMALL_DISK:
+            try:
+                disk = stack.enter_context(small_disk(folder / "disk", _DISK_MIB))
+            except NoSmallDiskError as error:
+                what = f"{DISK}, as no small one can be mounted ({error})"
+        if disk is not None:
+            build, strikes = build_on_disk(arena, folder, disk), draw_filling(dice, disk.seen)
+        else:
+            build, strikes = build_in(arena, folder, name, place), draw(arena, dice, place == STORE)
         outcome = survive(build, strikes, runs=len(strikes) + _SPARE_RUNS, patience_s=PATIENCE_S, all_fall=False)
-    finally:
-        arena.clock.unlink(missing_ok=True)
-        arena.proxy.down, arena.proxy.share = False, 0.0
-    compare(build.root, arena.expected)
-    shutil.rmtree(arena.folder / name)
+        compare(build.root, arena.expected)
+    shutil.rmtree(folder)
     return what, outcome
+
+
+def _calm(arena: Arena) -> None:
+    """Take back what a round may have left wrong."""
+    arena.clock.unlink(missing_ok=True)
+    arena.proxy.down, arena.proxy.share = False, 0.0
+
+
+def build_in(arena: Arena, folder: Path, name: str, place: str) -> Build:
+    """Return the command of a round on the arena's cluster, with its output on disk or in the store."""
+    if place == STORE:
+        output, section = f"s3://{arena.store.bucket}/{name}", f"storage: {{endpoint_url: '{arena.proxy.endpoint}'}}\n"
+        root = open_root(output, arena.store.storage)
+    else:
+        output, section = str(folder / "out"), ""
+        root = open_root(output)
+    return build_on(arena.head, folder, root, job_config(output, arena.corpora, section))
+
+
+def build_on_disk(arena: Arena, folder: Path, disk: SmallDisk) -> Build:
+    """Return the command of a round on a disk that may fill up, where only a Ray of its own sees it."""
+    config = folder / "job.yaml"
+    config.write_text(job_config(str(disk.folder / "out"), arena.corpora))
+    return Build(
+        config,
+        LocalRoot(disk.seen / "out"),
+        folder / "log",
+        environment={"RAY_ADDRESS": None, "PYTHONPATH": hooks_path(), "RAY_WITHOUT_DASHBOARD": "1"},
+        prefix=disk.prefix,
+        options=("--set", "ray.num_cpus=6"),
+    )
 
 
 def build_on(head: Head, folder: Path, root: OutputRoot, config: str) -> Build:
     """Return the command of a job on a cluster; its config and log lie in `folder`, which is made."""
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     (folder / "job.yaml").write_text(config)
     return Build(
         folder / "job.yaml",
@@ -122,6 +168,24 @@ def draw(arena: Arena, dice: random.Random, in_store: bool) -> list[Strike]:
     strikes: list[Strike] = []
     for place, edge in (moments[number] for number in drawn):
         strikes += dice.choice(_kinds(arena, dice, STAGES[place], edge, in_store))()
+    return strikes
+
+
+def draw_filling(dice: random.Random, disk: Path) -> list[Strike]:
+    """Draw one to three faults of a build whose disk fills up, in the order of their moments; one fills it."""
+    moments = [(place, edge) for place in range(len(STAGES)) for edge in ("before", "after")]
+    drawn = sorted(dice.choices(range(len(moments)), k=dice.randint(1, 3)))
+    filling = dice.randrange(len(drawn))
+    strikes: list[Strike] = []
+    for number, drawn_at in enumerate(drawn):
+        stage, edge = STAGES[moments[drawn_at][0]], moments[drawn_at][1]
+        moment: Moment = before_mark(stage) if edge == "before" else after_mark(stage)
+        where = f"{edge} a mark of {stage}"
+        if number == filling or dice.random() < 0.5:
+            ballast = disk / f"ballast-{number}"
+            strikes.append(FillDisk(f"disk full {where}", moment, ballast, dice.uniform(*_FULL_S)))
+        else:
+            strikes.append(KillDriver(f"driver killed {where}", moment))
     return strikes
 
 

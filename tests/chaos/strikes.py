@@ -180,11 +180,12 @@ class Twin:
 
 @dataclass
 class FillDisk:
-    """The disk of the output has no byte left, until `empty`."""
+    """The disk of the output has no byte left, until `empty`, or for so many seconds."""
 
     name: str
     moment: Moment
     ballast: Path
+    seconds: float | None = None
 
     def try_on(self, run: Run) -> bool:
         if not run.at(self.moment):
@@ -197,8 +198,12 @@ class FillDisk:
                 except OSError as error:
                     assert error.errno == errno.ENOSPC, error
                     size //= 2
+        if self.seconds is not None:
+            again = threading.Timer(self.seconds, self.empty)
+            again.daemon = True
+            again.start()
         return True
 
     def empty(self) -> None:
         """Make room again."""
-        self.ballast.unlink()
+        self.ballast.unlink(missing_ok=True)

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import ast
+import os
 import random
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from signal import SIGKILL, SIGSEGV
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile as sf
 
 import sift_ray
 
 from .build import Strike
+from .cluster import hooks_path
+from .killer_clip import doom_one
 from .moments import STAGES
 from .processes import WATCHING_ACTORS, WORKING_ACTORS, runs_actor, runs_map_worker, runs_task
-from .rounds import Arena, draw
-from .strikes import AddNode, JumpClock, KillDriver, KillNode, KillWorker, StoreAway, Twin
+from .rounds import Arena, draw, draw_filling
+from .strikes import AddNode, FillDisk, JumpClock, KillDriver, KillNode, KillWorker, StoreAway, Twin
 
 SEEDS = range(300)
 EDGES = ("before", "after")
@@ -74,6 +81,40 @@ def test_strikes_come_in_the_order_of_their_moments_and_a_lost_node_is_replaced(
         lost = [place for place, strike in enumerate(strikes) if isinstance(strike, KillNode)]
         added = [place - 1 for place, strike in enumerate(strikes) if isinstance(strike, AddNode)]
         assert lost == added
+
+
+def test_a_small_disk_fills_up_once_at_least_at_any_mark_and_has_room_again(tmp_path: Path) -> None:
+    order = [f"{edge} a mark of {stage}" for stage in STAGES for edge in EDGES]
+    full_at = set()
+    for seed in SEEDS:
+        strikes = draw_filling(random.Random(seed), tmp_path)
+        assert [told(strike) for strike in strikes] == [
+            told(strike) for strike in draw_filling(random.Random(seed), tmp_path)
+        ]
+        filling = [strike for strike in strikes if isinstance(strike, FillDisk)]
+        assert filling
+        assert len({strike.ballast for strike in filling}) == len(filling)
+        assert all(strike.seconds is not None and strike.seconds > 0 for strike in filling)
+        places = [place for strike in strikes for place, mark in enumerate(order) if strike.name.endswith(mark)]
+        assert len(places) == len(strikes) <= 3
+        assert places == sorted(places)
+        full_at |= {order.index(strike.name.removeprefix("disk full ")) for strike in filling}
+    assert full_at == set(range(len(order)))
+
+
+def test_one_clip_of_the_demo_kills_its_decoder_and_no_other_clip_does(tmp_path: Path) -> None:
+    silence = np.zeros(1600, np.int16)
+    for name in ("p901_001_mic1", "p901_001_mic2", "p901_002_mic1"):
+        sf.write(tmp_path / f"{name}.flac", silence, 16000)
+    assert doom_one(tmp_path) == "p901_001"
+    deaths = tmp_path / "deaths"
+    environment = {**os.environ, "PYTHONPATH": hooks_path(), "KILLER_DEATHS": str(deaths)}
+    ends = {}
+    for clip in sorted(tmp_path.glob("*.flac")):
+        command = [sys.executable, "-c", "import sys, soundfile; print(len(soundfile.read(sys.argv[1])[0]))", str(clip)]
+        ends[clip.stem] = subprocess.run(command, env=environment, check=False, stdout=subprocess.DEVNULL).returncode
+    assert ends == {"p901_001_mic1": -SIGSEGV, "p901_001_mic2": -SIGSEGV, "p901_002_mic1": 0}
+    assert deaths.read_text().split() == ["-c", "-c"]
 
 
 def test_no_strike_waits_for_workers_where_there_are_none(arena: Arena) -> None:

@@ -22,6 +22,8 @@ from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import CorpusError, Reading, read_corpus
 from sift_ray.pipeline.build import annotate, plan
 
+from ..chaos.cluster import HOOKS
+from ..chaos.killer_clip import write_killer
 from ..conftest import rows_of, run_stages
 from ..layouts import Demo, DemoClip, Layout, read_demo
 from ..layouts.hub import common_voice_hub, embedded, mls_hub, vctk_hub, write_shard
@@ -404,33 +406,7 @@ def test_a_renamed_column_is_named_with_its_file(
     assert old in str(caught.value)
 
 
-# stands in for libsndfile's module in the workers, and dies as a decoder does on a file that breaks it
-KILLER = """\
-import importlib.machinery, importlib.util, os, signal, sys
-
-places = [place for place in sys.path if place != os.path.dirname(__file__)]
-spec = importlib.machinery.PathFinder.find_spec("soundfile", places)
-real = sys.modules["soundfile"] = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(real)
-
-def deadly(read):
-    def reading(self, *args, **kwargs):
-        if self.comment == "killer":
-            with open(os.environ["KILLER_DEATHS"], "a") as deaths:
-                deaths.write(f"{os.path.basename(sys.argv[0])}\\n")
-            os.kill(os.getpid(), signal.SIGSEGV)
-        return read(self, *args, **kwargs)
-    return reading
-
-for name in ("read", "buffer_read", "buffer_read_into"):
-    setattr(real.SoundFile, name, deadly(getattr(real.SoundFile, name)))
-"""
-
-
 def test_a_clip_that_kills_its_decoder_costs_one_worker_and_one_row(demo: Demo, tmp_path: Path) -> None:
-    hook = tmp_path / "hook"
-    hook.mkdir()
-    (hook / "soundfile.py").write_text(KILLER, encoding="utf-8")
     deaths = tmp_path / "deaths.txt"
     clips = tmp_path / "clips"
     clips.mkdir()
@@ -438,9 +414,10 @@ def test_a_clip_that_kills_its_decoder_costs_one_worker_and_one_row(demo: Demo, 
     rows = []
     for number in range(12):
         name = "killer" if number == 5 else f"good{number}"
-        with sf.SoundFile(clips / f"{name}.flac", "w", rate, 1) as file:
-            file.comment = name
-            file.write(samples)
+        if name == "killer":
+            write_killer(clips / f"{name}.flac", samples, rate)
+        else:
+            sf.write(clips / f"{name}.flac", samples, rate)
         rows.append((name, f"{name}.flac", "hello"))
     bad = manifest(clips, "deadly", rows)
     config = f"""\
@@ -449,7 +426,7 @@ corpora: [{json.dumps(bad.corpus)}]
 annotate: {{error_budget: 1.0, align: {{backend: none}}, features: {{quality: none}}}}
 ray: {{num_cpus: 4}}
 """
-    run_stages(config, tmp_path, ("plan", "annotate"), {"PYTHONPATH": str(hook), "KILLER_DEATHS": str(deaths)})
+    run_stages(config, tmp_path, ("plan", "annotate"), {"PYTHONPATH": str(HOOKS), "KILLER_DEATHS": str(deaths)})
     ends = {row["utterance_id"]: row["reject_reason"] for row in rows_of("annotations", tmp_path / "out")}
     assert ends == {name: "decoder_crash" if name == "killer" else None for name, _, _ in rows}
     # the worker, and then a process that was there for this clip alone
