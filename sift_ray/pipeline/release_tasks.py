@@ -17,7 +17,7 @@ from sift_ray.config_release import Format, ReleaseConfig
 from sift_ray.config_storage import StorageConfig
 from sift_ray.pipeline.waves import LostRowsError
 from sift_ray.release import survey as surveying
-from sift_ray.release.files import FolderWriter, Pieces, Written
+from sift_ray.release.files import MB, FolderWriter, Pieces, Written
 from sift_ray.release.held_out import SPEAKERS, seen_in
 from sift_ray.release.layout import Group
 from sift_ray.release.quotas import kept
@@ -196,7 +196,7 @@ class GroupWriters:
             return None
         from sift_ray.release.embedded import with_audio
 
-        return with_audio(audio)
+        return with_audio(audio, config.file_mb * MB)
 
     def append(self, wave: int, parts: Sequence[GroupedSamples]) -> None:
         """Append a wave's samples, after those of the wave before."""

@@ -19,16 +19,21 @@ from sift_ray.release.samples import AUDIO
 from sift_ray.schema import SAMPLE_RATE
 from sift_ray.storage import StorageError
 
-_PIECE_BYTES: Final = 64_000_000
+_MOST_PIECE: Final = 64_000_000
+_PIECES_A_FILE: Final = 4
 _LONGEST_S: Final = 86_400.0
 
 
-def with_audio(storage: StorageConfig) -> Pieces:
-    """Return what adds the column `samples.AUDIO` to samples, in pieces of at most 64 MB or of a single row.
+def with_audio(storage: StorageConfig, file_bytes: int) -> Pieces:
+    """Return what adds the column `samples.AUDIO` to samples, in pieces with little audio or of a single row.
+
+    A file ends with a piece, and a piece is a row group: it is a quarter of a file at most, and 64 MB.
 
     Args:
         storage: how to speak to the store of the corpora.
+        file_bytes: of a file.
     """
+    most = min(_MOST_PIECE, file_bytes // _PIECES_A_FILE)
 
     def pieces(samples: pa.Table) -> Iterator[pa.Table]:
         source = audio_source(storage)
@@ -41,7 +46,7 @@ def with_audio(storage: StorageConfig) -> Pieces:
             audios = [held.get(uri) or read_audio(uri, path, source) for uri, path in zip(uris, paths, strict=True)]
             held = dict(zip(uris, audios, strict=True))
             more = sum(len(audio["bytes"]) for audio in audios)
-            if column and size + more > _PIECE_BYTES:
+            if column and size + more > most:
                 yield _joined(samples.slice(start, number - start), column)
                 start, size, column = number, 0, []
             column.append(audios)

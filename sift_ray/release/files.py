@@ -20,7 +20,7 @@ ROW_GROUP_ROWS: Final = 10_000
 PUBLISHED_KEYS: Final = ("id", "messages", "task", "data_source")
 """The reference's keys, in its order: all that a JSON line has."""
 
-_MB: Final = 1_000_000
+MB: Final = 1_000_000
 _LEAST_SHARE: Final = 0.4  # what is left for a folder's last file, in files; less joins the file before
 
 Pieces = Callable[[pa.Table], Iterator[pa.Table]]
@@ -132,7 +132,7 @@ class FolderWriter:
             pieces: cuts each row group before it is written; None: as it is.
         """
         self._root, self._base, self._group, self._form, self._schema = root, base, group, form, schema
-        self._rows, self._target, self._pieces = rows, file_mb * _MB, pieces
+        self._rows, self._target, self._pieces = rows, file_mb * MB, pieces
         self._file: SampleFile | None = None
         self._path = ""
         self._waiting: list[pa.Table] = []

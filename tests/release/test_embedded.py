@@ -41,7 +41,9 @@ def comparison(*uris: str) -> pa.Table:
 
 
 def audios(samples: pa.Table) -> list[list[dict[str, Any]]]:
-    found: list[list[dict[str, Any]]] = pa.concat_tables(with_audio(StorageConfig())(samples))["audio"].to_pylist()
+    found: list[list[dict[str, Any]]] = pa.concat_tables(with_audio(StorageConfig(), 10**9)(samples))[
+        "audio"
+    ].to_pylist()
     return found
 
 
@@ -84,13 +86,19 @@ def test_a_store_that_does_not_answer_is_worth_another_try(part: str) -> None:
         read_audio(f"s3://b/x.wav{part}", "d/x.wav", AwaySource(StorageConfig()))
 
 
-def test_a_piece_ends_before_its_audio_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("bounded_by", ["its file", "what a row group may have"])
+def test_a_piece_ends_before_its_audio_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bounded_by: str
+) -> None:
     soundfile.write(tmp_path / "x.wav", TONE, 16_000)
     size = (tmp_path / "x.wav").stat().st_size
-    monkeypatch.setattr(embedded, "_PIECE_BYTES", 3 * size)
+    file_bytes = 4 * 3 * size
+    if bounded_by != "its file":
+        monkeypatch.setattr(embedded, "_MOST_PIECE", 3 * size)
+        file_bytes *= 10
     rows = [row(n, [pair("q", True)], "a") | {"audio_uris": [f"{tmp_path}/x.wav"]} for n in range(7)]
     samples = samples_of(table("open_ended", *rows), "open_ended")
-    pieces = list(with_audio(StorageConfig())(samples))
+    pieces = list(with_audio(StorageConfig(), file_bytes)(samples))
     assert [piece.num_rows for piece in pieces] == [3, 3, 1]
     assert pa.concat_tables(pieces).drop_columns(["audio"]).equals(samples)
     assert all(piece.schema.field("audio") == AUDIO for piece in pieces)
