@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from sift_ray.config_release import Format, ReleaseConfig
 from sift_ray.config_storage import StorageConfig
 from sift_ray.pipeline.waves import LostRowsError
+from sift_ray.pipeline.worker_memory import give_back
 from sift_ray.release import survey as surveying
 from sift_ray.release.files import MB, FolderWriter, Pieces, Written
 from sift_ray.release.held_out import SPEAKERS, seen_in
@@ -71,6 +72,7 @@ def look(root: OutputRoot, waves: Sequence[WaveFiles], config: ReleaseConfig) ->
         tables = [_leaves(root, file, columns) for file in files.instructions]
         if tables:
             surveys.append(Survey.of(pa.concat_tables(tables), _speakers(root, files), config))
+    give_back()
     return Survey.merged(surveys, config)
 
 

@@ -13,6 +13,7 @@ from sift_ray.config import RayConfig
 from sift_ray.pipeline.progress import Progress
 from sift_ray.pipeline.wave_pieces import WAVE, piece_of
 from sift_ray.pipeline.waves import Expected
+from sift_ray.pipeline.worker_memory import give_back
 
 WAVES_UNDER_WAY: Final = 4
 """One is written to its end, one is worked on, one waits ready and one is read; of small waves more."""
@@ -71,6 +72,8 @@ def read_wave(batch: pa.Table, read: Reading, gate: Any) -> Iterator[pa.Table]:
     for rows in pieces:
         if rows.num_rows:
             yield piece_of(wave, rows)
+    del pieces
+    give_back()
 
 
 def lasting(config: RayConfig, waves: Sequence[int]) -> RayConfig:

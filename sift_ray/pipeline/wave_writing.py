@@ -15,6 +15,7 @@ import ray.data
 from sift_ray.pipeline.parquet_files import write_parquet
 from sift_ray.pipeline.wave_pieces import WAVE
 from sift_ray.pipeline.waves import Stage
+from sift_ray.pipeline.worker_memory import give_back
 from sift_ray.schema import conform
 from sift_ray.storage import Counts, OutputRoot, ShardInfo, wave_folder
 
@@ -94,4 +95,6 @@ def write_by_wave(batch: pa.Table, root: OutputRoot, stage: Stage) -> pa.Table:
         size = write_parquet(root, f"{wave_folder(stage.name, wave)}/{name}", table)
         file = ShardInfo(name=name, rows=table.num_rows, bytes=size)
         written.append(WrittenFile(wave, file, stage.digest(table), stage.summarise(table)).to_row())
+        del table
+    give_back()
     return pa.Table.from_pylist(written, _WRITTEN)
