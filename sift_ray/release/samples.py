@@ -176,6 +176,7 @@ def sample_hashes(unit_ids: NDArray[np.int64], task_salt: int, places: NDArray[n
 
 # of an address, see corpora/audio_uri: the ending of a tar's member, else of the file
 _ENDING = r"^(?:[^#]*#member=[^&]*|[^#]*)(?P<ending>\.[A-Za-z0-9]{1,5})(?:[#&].*)?$"
+_LONGEST_ENDING: Final = 6  # characters, with the dot
 
 
 # a span or a channel of a recording
@@ -187,11 +188,20 @@ def audio_path(sources: pa.Array, utterance_ids: pa.Array, uris: pa.Array, *, cu
 
     With `cut` the ending of spans and channels is `.flac`: what they are when they are cut out of their recording.
     """
-    ending = pc.struct_field(pc.extract_regex(uris, _ENDING), "ending")
+    ending = _endings(uris)
     ending = pc.if_else(pc.equal(ending, ".tar"), None, ending)
     if cut:
         ending = pc.if_else(pc.match_substring_regex(uris, _CUT), ".flac", ending)
     return pc.binary_join_element_wise(sources, "/", utterance_ids, pc.fill_null(ending, ".wav"), "").cast(pa.string())
+
+
+def _endings(uris: pa.Array) -> pa.Array:
+    """Return the ending of each address, null where it has none."""
+    if pc.any(pc.match_substring(uris, "#")).as_py():
+        return pc.struct_field(pc.extract_regex(uris, _ENDING), "ending")
+    # (of plain files, which are most: ten times as fast as to go over each address with an expression)
+    tails = pc.utf8_slice_codeunits(uris, -_LONGEST_ENDING, None).dictionary_encode()
+    return pc.struct_field(pc.extract_regex(tails.dictionary, _ENDING), "ending").take(tails.indices)
 
 
 def _one_array(column: pa.ChunkedArray | pa.Array) -> pa.Array:

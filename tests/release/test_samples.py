@@ -2,9 +2,11 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sift_ray.release.layout import shard_path, task_folder
-from sift_ray.release.samples import audio_path, samples_of
+from sift_ray.release.samples import _messages, _Part, audio_path, samples_of
 from sift_ray.schema import INSTRUCTIONS, RELEASE
 
 
@@ -131,3 +133,37 @@ def test_folders_are_those_of_the_reference() -> None:
 def test_audio_in_a_shard_is_named_after_what_it_is(uri: str, ending: str) -> None:
     path = audio_path(pa.array(["vctk_en"]), pa.array(["a"]), pa.array([uri]))
     assert path.to_pylist() == [f"vctk_en/a{ending}"]
+
+
+@given(st.lists(st.text("aZ9.#/é&=t\n", max_size=12), min_size=1, max_size=5))
+def test_endings_of_many_files_are_those_of_each(uris: list[str]) -> None:
+    sources, ids = pa.array(["s"] * len(uris)), pa.array(["a"] * len(uris))
+    paths = audio_path(sources, ids, pa.array(uris)).to_pylist()
+    # (beside an address with a span each goes another way than among plain files)
+    apart = [
+        audio_path(pa.array(["s", "s"]), pa.array(["a", "b"]), pa.array([uri, "x.wav#t=0,1"]))[0].as_py()
+        for uri in uris
+    ]
+    assert paths == apart
+
+
+@given(st.integers(0, 5), st.lists(st.sampled_from(["text", "path", None]), min_size=1, max_size=4))
+def test_parts_stand_in_their_rows_in_order(rows: int, kinds: list[str | None]) -> None:
+    def part(place: int, kind: str | None) -> _Part:
+        values = pa.array([f"{kind} {row}.{place}" for row in range(rows)], pa.string())
+        return _Part(text=values if kind == "text" else None, path=values if kind == "path" else None)
+
+    parts = [part(place, kind) for place, kind in enumerate(kinds)]
+    messages = _messages(parts, parts[:1], rows).to_pylist()
+
+    def expected(row: int, place: int) -> dict[str, str | None]:
+        value, kind = f"{kinds[place]} {row}.{place}", kinds[place]
+        return {"text": value if kind == "text" else None, "audio_path": value if kind == "path" else None}
+
+    assert messages == [
+        [
+            {"role": "user", "content": [expected(row, place) for place in range(len(kinds))]},
+            {"role": "assistant", "content": [expected(row, 0)]},
+        ]
+        for row in range(rows)
+    ]
