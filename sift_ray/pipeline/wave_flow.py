@@ -69,10 +69,8 @@ def read_wave(batch: pa.Table, read: Reading, gate: Any) -> Iterator[pa.Table]:
     expected, pieces = read(wave)
     # (known before any of its rows can be written)
     ray.get(gate.expect.remote(wave, expected))
-    for rows in pieces:
-        if rows.num_rows:
-            yield piece_of(wave, rows)
-    del pieces
+    yield from (piece_of(wave, rows) for rows in pieces if rows.num_rows)
+    del pieces  # (what it was cut from is free then)
     give_back()
 
 
