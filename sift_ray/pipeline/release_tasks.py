@@ -100,6 +100,7 @@ def explode(
     choice: Choice,
 ) -> list[Any]:
     """Return generators and data sources, and then for each writer the wave's `GroupedSamples` of its groups."""
+    give_back()  # (of the wave before: its samples had to last until they were sent)
     parts: list[list[GroupedSamples]] = [[] for _ in range(writers)]
     generators: Counter[str] = Counter()
     sources: set[str] = set()
@@ -208,6 +209,7 @@ class GroupWriters:
             for group, start, count in groups:
                 for form in self._formats:
                     self._folders[form, group].write(samples.slice(start, count))
+        give_back()
         self._next += 1  # (last: after a write that failed nothing more may come, nor be closed as if it were whole)
 
     def finish(self, waves: int) -> dict[tuple[Format, Group], Written]:
