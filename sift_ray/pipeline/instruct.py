@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_TEMPLATE_ROWS = 1024  # so many are written from templates in a second or two, beside which a task costs nothing
+_TEMPLATE_ROWS = 1024  # so many are written from templates in some seconds, beside which a task costs nothing
 
 
 def run_instruct(
@@ -259,8 +259,8 @@ class Answering:
 
         async with self._starting:
             if self._writing is None:
-                collect_rarely()
                 started = await start_engines(self._model, self._config, self._storage, self._revisions)
+                collect_rarely()
                 engines = {name: MeteredEngine(engine) for name, engine in started.items()}
                 self._writing = ModelWriter(engines, self._config), Judge(engines, self._config)
         return self._writing

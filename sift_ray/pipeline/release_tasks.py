@@ -72,6 +72,7 @@ def look(root: OutputRoot, waves: Sequence[WaveFiles], config: ReleaseConfig) ->
         tables = [_leaves(root, file, columns) for file in files.instructions]
         if tables:
             surveys.append(Survey.of(pa.concat_tables(tables), _speakers(root, files), config))
+        del tables
     give_back()
     return Survey.merged(surveys, config)
 

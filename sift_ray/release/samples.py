@@ -197,7 +197,7 @@ def audio_path(sources: pa.Array, utterance_ids: pa.Array, uris: pa.Array, *, cu
 
 def _endings(uris: pa.Array) -> pa.Array:
     """Return the ending of each address, null where it has none."""
-    if pc.any(pc.match_substring(uris, "#")).as_py():
+    if pc.any(pc.match_substring_regex(uris, "[#&]")).as_py():
         return pc.struct_field(pc.extract_regex(uris, _ENDING), "ending")
     # (of plain files, which are most: ten times as fast as to go over each address with an expression)
     tails = pc.utf8_slice_codeunits(uris, -_LONGEST_ENDING, None).dictionary_encode()

@@ -28,7 +28,7 @@ Peaks = dict[str, float]
 def peaks_while(pid: int, every_s: float = EVERY_S) -> Iterator[Peaks]:
     """Read the memory of a process and of all below it until the block is left; the peaks are what is yielded.
 
-    It is read when the block begins, every so many seconds, and when the block ends: however short it is.
+    It is read when the block begins, every so many seconds, and when the block ends, if the process is still there.
     """
     peaks: Peaks = {}
     over = threading.Event()

@@ -55,6 +55,7 @@ def main() -> int:
         proxy = stack.enter_context(faulty_proxy(store.endpoint, seed=options.seed))
         head = stack.enter_context(chaos_cluster(clock, NODES))
         seconds = undisturbed(head, folder / "undisturbed", corpora).seconds
+        assert deaths.exists(), f"{doomed} was to break its decoder"
         expected = content_by_id(LocalRoot(folder / "undisturbed/out"))
         print(f"undisturbed: {len(expected)} samples in {seconds:.0f} s", flush=True)
         arena = Arena(folder, head, store, proxy, corpora, expected, clock)

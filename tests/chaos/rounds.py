@@ -29,7 +29,7 @@ from .strikes import AddNode, FillDisk, JumpClock, KillDriver, KillNode, KillWor
 PATIENCE_S: Final = 420.0
 _SPARE_RUNS: Final = 4  # that may fail by a fault that the command does not survive, such as a store that is away
 _AWAY_S: Final = (2.0, 40.0)
-_FULL_S: Final = (2.0, 20.0)
+_FULL_S: Final = (1.0, 8.0)  # (a run that can't even take the lease ends in three)
 _DISK_MIB: Final = 64
 _NODE_LATE_S: Final = (0.0, 20.0)
 _SHARES: Final = (0.0, 0.1, 0.2)

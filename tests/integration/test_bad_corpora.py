@@ -22,7 +22,7 @@ from sift_ray.config_storage import StorageConfig
 from sift_ray.corpora import CorpusError, Reading, read_corpus
 from sift_ray.pipeline.build import annotate, plan
 
-from ..chaos.cluster import HOOKS
+from ..chaos.cluster import hooks_path
 from ..chaos.killer_clip import write_killer
 from ..conftest import rows_of, run_stages
 from ..layouts import Demo, DemoClip, Layout, read_demo
@@ -426,7 +426,7 @@ corpora: [{json.dumps(bad.corpus)}]
 annotate: {{error_budget: 1.0, align: {{backend: none}}, features: {{quality: none}}}}
 ray: {{num_cpus: 4}}
 """
-    run_stages(config, tmp_path, ("plan", "annotate"), {"PYTHONPATH": str(HOOKS), "KILLER_DEATHS": str(deaths)})
+    run_stages(config, tmp_path, ("plan", "annotate"), {"PYTHONPATH": hooks_path(), "KILLER_DEATHS": str(deaths)})
     ends = {row["utterance_id"]: row["reject_reason"] for row in rows_of("annotations", tmp_path / "out")}
     assert ends == {name: "decoder_crash" if name == "killer" else None for name, _, _ in rows}
     # the worker, and then a process that was there for this clip alone

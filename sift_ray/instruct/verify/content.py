@@ -60,10 +60,10 @@ def _accent_words(language: str) -> dict[str, list[_Wording]]:
 
 
 @functools.lru_cache(maxsize=TEXTS_KEPT)
-def _accent_starts(text: Text, language: str) -> list[int]:
+def _accent_starts(text: Text, language: str) -> tuple[int, ...]:
     """Return where the dictionary's name of an accent may begin."""
     dictionary = _accent_words(language)
-    return [index for index, word in enumerate(text.words) if word in dictionary]
+    return tuple(index for index, word in enumerate(text.words) if word in dictionary)
 
 
 def _accent_hits(text: Text, words_: Lexicon, skip: frozenset[int], context: frozenset[str], known: Known) -> list[Hit]:
