@@ -109,7 +109,7 @@ def _named_accents(text: Text, words_: Lexicon, skip: frozenset[int], known: Kno
     What is quoted is one where it is all of the quotation, what repeats the transcript only where it stands alone.
     """
     dictionary, own = _accent_words(words_.language), known.accent_words
-    starts = _accent_starts(text, words_.language)
+    starts: Sequence[int] = _accent_starts(text, words_.language)
     if not own.keys().isdisjoint(text.words):
         starts = [index for index, word in enumerate(text.words) if word in dictionary or word in own]
     tokens = text.tokens
