@@ -19,7 +19,7 @@ from ..release.instruction_waves import config_of, put_wave, wave_of
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("local_ray")]
 
 UTTERANCES = 10  # three in five of train; the second clips of comparisons come on top
-LONG_S = 188  # 6 MB, of which a writer takes ten at once
+LONG_S = 20  # 0.64 MB, more than a piece of a small file is to have
 
 
 def write_clips(uris: set[str], *, noise: np.random.Generator) -> None:
@@ -62,8 +62,11 @@ def test_audio_in_the_rows_loads_as_it_lay_on_the_disk(
 
     output, record = embedded
     release = output / "release"
-    files = sorted(p.name for p in (output / record["folders"]["parquet"] / "train/open_ended/en").iterdir())
-    assert files == ["part-00000.parquet", "part-00001.parquet"]
+    files = sorted((output / record["folders"]["parquet"] / "train/open_ended/en").iterdir())
+    assert [file.name for file in files] == [f"part-{number:05d}.parquet" for number in range(len(files))]
+    assert len(files) > 2
+    # (a clip with its noise has 0.6 MB of Parquet, so that no file is larger by more than the last one's)
+    assert all(1e6 <= file.stat().st_size < 1.7e6 for file in files[:-1]), [file.stat().st_size for file in files]
     heard = 0
     for task, audios in (("open_ended", 1), ("closed_ended_comparison", 2)):
         for name, split in (("train", "train"), ("validation", "dev"), ("EvalSIFT", "test")):
