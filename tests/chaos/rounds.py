@@ -163,24 +163,19 @@ def compare(root: OutputRoot, expected: dict[str, str]) -> None:
 
 def draw(arena: Arena, dice: random.Random, in_store: bool) -> list[Strike]:
     """Draw two to five faults, in the order in which their moments come."""
-    moments = [(place, edge) for place in range(len(STAGES)) for edge in ("before", "after")]
-    drawn = sorted(dice.choices(range(len(moments)), k=dice.randint(2, 5)))
     strikes: list[Strike] = []
-    for place, edge in (moments[number] for number in drawn):
-        strikes += dice.choice(_kinds(arena, dice, STAGES[place], edge, in_store))()
+    for stage, edge in _marks(dice, 2, 5):
+        strikes += dice.choice(_kinds(arena, dice, stage, edge, in_store))()
     return strikes
 
 
 def draw_filling(dice: random.Random, disk: Path) -> list[Strike]:
     """Draw one to three faults of a build whose disk fills up, in the order of their moments; one fills it."""
-    moments = [(place, edge) for place in range(len(STAGES)) for edge in ("before", "after")]
-    drawn = sorted(dice.choices(range(len(moments)), k=dice.randint(1, 3)))
-    filling = dice.randrange(len(drawn))
+    marks = _marks(dice, 1, 3)
+    filling = dice.randrange(len(marks))
     strikes: list[Strike] = []
-    for number, drawn_at in enumerate(drawn):
-        stage, edge = STAGES[moments[drawn_at][0]], moments[drawn_at][1]
-        moment: Moment = before_mark(stage) if edge == "before" else after_mark(stage)
-        where = f"{edge} a mark of {stage}"
+    for number, (stage, edge) in enumerate(marks):
+        moment, where = _at(stage, edge)
         if number == filling or dice.random() < 0.5:
             ballast = disk / f"ballast-{number}"
             strikes.append(FillDisk(f"disk full {where}", moment, ballast, dice.uniform(*_FULL_S)))
@@ -189,12 +184,22 @@ def draw_filling(dice: random.Random, disk: Path) -> list[Strike]:
     return strikes
 
 
+def _marks(dice: random.Random, least: int, most: int) -> list[tuple[str, str]]:
+    """Draw stages, and whether it is before or after their marks, in the order of a build."""
+    marks = [(stage, edge) for stage in STAGES for edge in ("before", "after")]
+    return [marks[number] for number in sorted(dice.choices(range(len(marks)), k=dice.randint(least, most)))]
+
+
+def _at(stage: str, edge: str) -> tuple[Moment, str]:
+    """Return a moment, and what it is called."""
+    return (before_mark if edge == "before" else after_mark)(stage), f"{edge} a mark of {stage}"
+
+
 def _kinds(
     arena: Arena, dice: random.Random, stage: str, edge: str, in_store: bool
 ) -> list[Callable[[], list[Strike]]]:
     """Return what makes each kind of fault at a mark of a stage; a node that is lost brings one that is added."""
-    moment: Moment = before_mark(stage) if edge == "before" else after_mark(stage)
-    where = f"{edge} a mark of {stage}"
+    moment, where = _at(stage, edge)
     kinds: list[Callable[[], list[Strike]]] = [
         lambda: [KillDriver(f"driver killed {where}", moment)],
         lambda: [JumpClock(f"clock set {where}", moment, arena.clock, 3600 * dice.choice(_HOURS))],

@@ -16,7 +16,7 @@ from pathlib import Path
 from ..faulty_proxy import FaultyProxy
 from ..ray_head import Head
 from .build import Run
-from .moments import Moment
+from .moments import Moment, after_mark
 from .processes import freeze, of_session, runs_actor, runs_task, title
 
 _TWIN_S = 120.0
@@ -159,6 +159,7 @@ class Twin:
     def try_on(self, run: Run) -> bool:
         if not run.at(self.moment):
             return False
+        nearly_done = run.at(after_mark("release"))
         log = run.build.log.with_suffix(".twin")
         log.unlink(missing_ok=True)
         other = Run(run.build, run.build.start(log), run.then)
@@ -173,7 +174,7 @@ class Twin:
             run.build.log.write_bytes(run.build.log.read_bytes() + log.read_bytes())
         else:
             refused, said = other.process, log.read_text(errors="replace")
-        if first.poll() == 0 and refused.returncode == 0:  # the first was done before there was a second
+        if nearly_done and first.poll() == 0 and refused.returncode == 0:  # over before there was a second
             self.name += " (too late)"
             return True
         assert refused.returncode == 1, said[-3000:]
